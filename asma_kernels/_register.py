@@ -1,0 +1,76 @@
+"""What every op tells PyTorch beside its kernels: fake, autograd, autocast and the fallback for other devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import _library
+
+_fragment = torch.library.Library("asma", "FRAGMENT") if _library.LOADED else None
+
+
+def fake(op: str, function: Callable[..., Any]) -> None:
+    """Shapes and dtypes of the op's outputs, for torch.compile and torch.export."""
+    if _library.LOADED:
+        torch.library.register_fake(f"asma::{op}", function)
+
+
+def autograd(op: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:
+    if _library.LOADED:
+        torch.library.register_autograd(f"asma::{op}", backward, setup_context=save)
+
+
+def no_double_backward(op: str) -> None:
+    """The op ``<op>_backward`` says clearly that it has no gradient of its own."""
+
+    def refuse(ctx: Any, *grads: Any) -> None:
+        raise RuntimeError(
+            f"{op}: double backward is not implemented; use backend='reference' for gradients of gradients"
+        )
+
+    autograd(f"{op}_backward", refuse, lambda ctx, inputs, output: None)
+
+
+def fallback(op: str, function: Callable[..., Any]) -> None:
+    """The reference, for devices without a kernel of ours, so that ``torch.ops.asma.<op>`` runs there too."""
+    if _fragment is not None:
+        _fragment.impl(op, function, "CompositeExplicitAutograd")
+
+
+def gradient(function: Callable[..., Any], grads: Any, *inputs: torch.Tensor) -> Any:
+    """Gradients of a reference in its inputs: the backward ops of devices without a kernel of ours.
+
+    One tensor for one input, a tuple for several.
+    """
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        result = torch.autograd.grad(function(*leaves), leaves, grads)
+    return result[0] if len(result) == 1 else result
+
+
+def autocast(op: str, policy: str) -> None:
+    """Under autocast, cast floating inputs: ``lower`` to autocast's dtype (as conv2d), ``float32`` to float32."""
+    if _fragment is None:
+        return
+    call = getattr(torch.ops.asma, op)
+    for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+        keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+        def cast_and_call(*args: Any, device: str = device, keys: Any = keys, **kwargs: Any) -> Any:
+            dtype = torch.get_autocast_dtype(device) if policy == "lower" else torch.float32
+            cast = [_cast(a, device, dtype) for a in args]
+            named = {name: _cast(a, device, dtype) for name, a in kwargs.items()}
+            with torch._C._ExcludeDispatchKeyGuard(keys):
+                return call(*cast, **named)
+
+        _fragment.impl(op, cast_and_call, key)
+
+
+def _cast(value: Any, device: str, dtype: torch.dtype) -> Any:
+    # float64 stays, as in PyTorch's own autocast rules.
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.device.type == device:
+        return value if value.dtype == torch.float64 else value.to(dtype)
+    return value

@@ -1,0 +1,1 @@
+"""Data: clip sets, files, preprocessing, and a data set made by code."""
