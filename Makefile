@@ -1,15 +1,57 @@
-# `make demo` and `make test` do all the set-up themselves.
+# `make demo` and `make test` do all the set-up themselves, in a virtual environment of the checkout. With PYTHON=... they
+# use an environment that has torch, setuptools, cmake and ninja already, and no network.
 VENV ?= .venv
-PYTHON ?= $(VENV)/bin/python
 BUILD ?= build/dev
 TORCH_DIR = $(shell $(PYTHON) -c "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('torch').origin).parent)")
 
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(VENV)/bin/python
+ENVIRONMENT := $(VENV)/.ready
+EXTRAS := [train,test,dev]
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+else
+NO_NETWORK := --no-deps --no-index
+endif
+INSTALLED := build/installed-$(subst /,_,$(PYTHON))
+CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+.PHONY: demo test lint bench lib clean
+
+demo: $(INSTALLED)
+	$(PYTHON) -m asma demo
+
+test: $(INSTALLED)
+	$(PYTHON) -m pytest --durations=15
+
+lint: $(INSTALLED)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	$(PYTHON) -c "from clang_format import clang_format; clang_format()" --dry-run -Werror $(CPP)
+
+bench: $(INSTALLED)
+	$(PYTHON) -m bench.run
+
+$(VENV)/.ready: pyproject.toml
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install torch==2.13.0 "numpy<2.4" "setuptools>=77" cmake ninja
+	touch $@
+
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml setup.py CMakeLists.txt $(wildcard build_backend/*.py) $(filter csrc/%,$(CPP))
+	$(PYTHON) -m pip install --no-build-isolation $(NO_NETWORK) -e '.$(EXTRAS)'
+	$(PYTHON) -m asma_kernels.env
+	@mkdir -p build
+	touch $@
+
 # The compiled library alone, into the checkout; what a developer of kernels runs. Replaced by rename: a process that
 # has the old one mapped keeps it.
-.PHONY: lib
 lib:
 	@mkdir -p $(BUILD)
 	cmake -G Ninja -S . -B $(BUILD) -DASMA_TORCH_DIR=$(TORCH_DIR) >/dev/null
 	flock $(BUILD)/lock cmake --build $(BUILD)
-	cp $(BUILD)/libasma_ops.so asma_kernels/libasma_ops.so.new
-	mv asma_kernels/libasma_ops.so.new asma_kernels/libasma_ops.so
+	@for file in _build.json libasma_ops.so; do \
+	  cp $(BUILD)/$$file asma_kernels/$$file.$$PPID && mv asma_kernels/$$file.$$PPID asma_kernels/$$file; done
+
+clean:
+	rm -rf build dist *.egg-info asma_kernels/*.so asma_kernels/_build.json

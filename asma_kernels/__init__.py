@@ -1,18 +1,39 @@
 """Kernels for learning from human skeletons, behind ``torch.ops.asma``. Definitions of the ops: docs/ops.md."""
 
-from . import rng
+from . import draws, rng
 from ._dispatch import backend, explain
+from ._version import __version__
+from .graph import SparseGraph
+from .ops.barlow_twins import barlow_twins
+from .ops.graph_conv import graph_conv
+from .ops.frame_mask import frame_mask
+from .ops.joint_mask import JointMask, high_degree_weights, joint_mask, low_degree_weights
 from .ops.motion_energy import motion_energy
 from .ops.philox import philox
+from .ops.skeleton_view import skeleton_view
+from .ops.token_mask import TokenMask, token_mask
+from .ops.view_draw import view_draw
 from .skeleton import Skeleton
 
-__version__ = "0.1.0"
-
 __all__ = [
+    "__version__",
+    "JointMask",
     "Skeleton",
+    "TokenMask",
+    "SparseGraph",
     "backend",
+    "barlow_twins",
+    "draws",
     "explain",
+    "graph_conv",
+    "frame_mask",
+    "high_degree_weights",
+    "joint_mask",
+    "low_degree_weights",
     "motion_energy",
     "philox",
     "rng",
+    "skeleton_view",
+    "token_mask",
+    "view_draw",
 ]

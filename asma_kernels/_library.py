@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
+
+from ._version import __version__
 
 _FOLDER = Path(__file__).parent
 BUILD_FILE = _FOLDER / "_build.json"
@@ -14,33 +17,43 @@ CUDA_LIBRARY = _FOLDER / "libasma_cuda.so"
 
 
 def built_with() -> dict[str, str]:
-    """Versions of asma-kernels, torch and the compilers that the library was built with; empty where it was not built."""
-    if not BUILD_FILE.exists():
+    """What the library was built with, as CMake wrote it down; empty where that is not known.
+
+    Keys: asma_kernels, torch, compiler, isas (separated by spaces), cuda (a version, empty without), cuda_archs,
+    cuda_left_out (why there is no CUDA, empty with it).
+    """
+    try:
+        facts: dict[str, str] = json.loads(BUILD_FILE.read_text())
+    except (OSError, ValueError):
         return {}
-    facts: dict[str, str] = json.loads(BUILD_FILE.read_text())
     return facts
 
 
 def _load(library: Path) -> str:
     """Load one library; the empty string, or why it could not be."""
+    built = built_with()
     if not library.exists():
-        return f"{library.name} is not there: it was not built"
+        why = built.get("cuda_left_out") if library == CUDA_LIBRARY else ""
+        return f"{library.name} was not built" + (f" ({why})" if why else "")
     try:
         torch.ops.load_library(str(library))
     except (OSError, RuntimeError) as error:
-        built = built_with()
         return (
-            f"{library.name} could not be loaded ({str(error).splitlines()[0]}); it was built with torch "
-            f"{built.get('torch', 'unknown')} and asma-kernels {built.get('asma_kernels', 'unknown')}, and runs with "
-            f"torch {torch.__version__}: reinstall it with `pip install --no-build-isolation --force-reinstall "
-            "--no-deps asma-kernels` (needs torch >= 2.10)"
+            f"{library.name} could not be loaded ({str(error).splitlines()[0]}): it was built for asma-kernels "
+            f"{built.get('asma_kernels', 'unknown')} with torch {built.get('torch', 'unknown')} and "
+            f"{built.get('compiler', 'an unknown compiler')}, this is asma-kernels {__version__} with torch "
+            f"{torch.__version__}; build it anew with `pip install --no-build-isolation --force-reinstall --no-deps "
+            "asma-kernels` (torch >= 2.10)"
         )
     return ""
 
 
 CPU_PROBLEM = _load(CPU_LIBRARY)
-CUDA_PROBLEM = _load(CUDA_LIBRARY) if not CPU_PROBLEM else "the CPU library, which holds the schemas, is not loaded"
+CUDA_PROBLEM = _load(CUDA_LIBRARY) if not CPU_PROBLEM else f"it needs the CPU library, and {CPU_PROBLEM}"
 LOADED = not CPU_PROBLEM
+if CPU_PROBLEM:
+    # Not an error: without it everything runs, only slower, and somebody would wonder why.
+    warnings.warn(f"asma_kernels runs on its PyTorch reference only: {CPU_PROBLEM}", RuntimeWarning, stacklevel=2)
 
 
 def _kernels() -> frozenset[tuple[str, str]]:

@@ -52,7 +52,11 @@ def gradient(function: Callable[..., Any], grads: Any, *inputs: torch.Tensor) ->
 
 
 def autocast(op: str, policy: str) -> None:
-    """Under autocast, cast floating inputs: ``lower`` to autocast's dtype (as conv2d), ``float32`` to float32."""
+    """Casts of floating inputs under autocast.
+
+    ``first``: the first input (the data) to autocast's dtype, the others stay: kernels read parameters as they are.
+    ``float32``: every input to float32.
+    """
     if _fragment is None:
         return
     call = getattr(torch.ops.asma, op)
@@ -60,11 +64,12 @@ def autocast(op: str, policy: str) -> None:
         keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
 
         def cast_and_call(*args: Any, device: str = device, keys: Any = keys, **kwargs: Any) -> Any:
-            dtype = torch.get_autocast_dtype(device) if policy == "lower" else torch.float32
-            cast = [_cast(a, device, dtype) for a in args]
-            named = {name: _cast(a, device, dtype) for name, a in kwargs.items()}
+            if policy == "first":
+                args = (_cast(args[0], device, torch.get_autocast_dtype(device)), *args[1:])
+            else:
+                args = tuple(_cast(argument, device, torch.float32) for argument in args)
             with torch._C._ExcludeDispatchKeyGuard(keys):
-                return call(*cast, **named)
+                return call(*args, **kwargs)
 
         _fragment.impl(op, cast_and_call, key)
 

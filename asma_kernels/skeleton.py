@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asma_kernels.layouts import LAYOUTS
+from .layouts import LAYOUTS
 
 __all__ = ["Skeleton"]
 
@@ -53,12 +53,12 @@ class Skeleton:
     @classmethod
     def from_edges(
         cls,
-        edges: Iterable[Sequence[int]],
+        edges: Iterable[Iterable[SupportsIndex]],
         names: Sequence[str] | None = None,
-        centre: int = 0,
-        flip: Sequence[int] | None = None,
+        centre: SupportsIndex = 0,
+        flip: Iterable[SupportsIndex] | None = None,
         name: str = "custom",
-        parents: Sequence[int] | None = None,
+        parents: Iterable[SupportsIndex] | None = None,
     ) -> Skeleton:
         """A skeleton from a list of edges, each edge once and in either direction.
 
@@ -81,13 +81,13 @@ class Skeleton:
         pairs = _check_edges(edges)
         joint_names = _check_names(names, pairs)
         num_joints = len(joint_names)
-        centre = _check_known(_integer(centre, "Skeleton.from_edges: centre"), num_joints, "centre")
-        skeleton = cls(name, joint_names, pairs, centre)
-        unreachable = np.flatnonzero(skeleton.hops[centre] < 0).tolist()
+        root = _check_known(_integer(centre, "Skeleton.from_edges: centre"), num_joints, "centre")
+        skeleton = cls(name, joint_names, pairs, root)
+        unreachable = np.flatnonzero(skeleton.hops[root] < 0).tolist()
         if unreachable:
             raise ValueError(
                 f"Skeleton.from_edges: joint {unreachable[0]} ({joint_names[unreachable[0]]!r}) cannot be reached from"
-                f" the centre, joint {centre} ({joint_names[centre]!r}), edges must connect all joints"
+                f" the centre, joint {root} ({joint_names[root]!r}), edges must connect all joints"
             )
         return replace(
             skeleton,
@@ -315,7 +315,7 @@ def _integers(values: Iterable[SupportsIndex], what: str) -> tuple[int, ...]:
     return tuple(_integer(value, f"{what}: a joint") for value in values)
 
 
-def _check_edges(edges: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+def _check_edges(edges: Iterable[Iterable[SupportsIndex]]) -> tuple[tuple[int, int], ...]:
     if not isinstance(edges, Iterable):
         raise ValueError(f"Skeleton.from_edges: edges must be a list of pairs of joints, got {edges!r}")
     pairs: list[tuple[int, int]] = []
@@ -366,13 +366,13 @@ def _check_known(joint: int, num_joints: int, what: str) -> int:
     return joint
 
 
-def _check_joint_list(joints: Sequence[int], num_joints: int, what: str) -> tuple[int, ...]:
+def _check_joint_list(joints: Iterable[SupportsIndex], num_joints: int, what: str) -> tuple[int, ...]:
     listed = _integers(joints, f"Skeleton.from_edges: {what}")
     _check_length(listed, num_joints, what)
     return tuple(_check_known(joint, num_joints, f"{what}: joint") for joint in listed)
 
 
-def _check_flip(flip: Sequence[int], num_joints: int) -> tuple[int, ...]:
+def _check_flip(flip: Iterable[SupportsIndex], num_joints: int) -> tuple[int, ...]:
     listed = _check_joint_list(flip, num_joints, "flip")
     for joint, mirrored in enumerate(listed):
         if listed[mirrored] != joint:
@@ -383,7 +383,7 @@ def _check_flip(flip: Sequence[int], num_joints: int) -> tuple[int, ...]:
     return listed
 
 
-def _check_parents(parents: Sequence[int], skeleton: Skeleton) -> tuple[int, ...]:
+def _check_parents(parents: Iterable[SupportsIndex], skeleton: Skeleton) -> tuple[int, ...]:
     listed = _check_joint_list(parents, skeleton.num_joints, "parents")
     centre, adjacency = skeleton.centre, skeleton.adjacency
     if listed[centre] != centre:

@@ -10,4 +10,30 @@ STABLE_TORCH_LIBRARY(asma, m) {
   m.def(
       "motion_energy_backward(Tensor grad, Tensor x, str reduce, float p, int stride, str boundary, Tensor? lengths)"
       " -> Tensor");
+
+  m.def("joint_mask(Tensor weights, SymInt k, SymInt rows, Tensor? rng, str mode, bool shared) -> (Tensor, Tensor, Tensor)");
+  m.def("frame_mask(Tensor energy, SymInt drop, str which, SymInt extra, Tensor? rng, bool shared) -> Tensor");
+  m.def(
+      "token_mask(Tensor score, SymInt keep, Tensor? rng, float tau, Tensor? noise) -> (Tensor, Tensor, Tensor)");
+
+  m.def(
+      "graph_conv(Tensor x, Tensor values, Tensor? edges, int K, int V, int W, Tensor weight, Tensor? bias, bool post,"
+      " Tensor? joints) -> Tensor");
+  m.def(
+      "graph_conv_backward(Tensor grad, Tensor x, Tensor values, Tensor? edges, int K, int V, int W, Tensor weight,"
+      " Tensor? bias, bool post, Tensor? joints, bool for_x, bool for_values, bool for_weight, bool for_bias)"
+      " -> (Tensor, Tensor, Tensor, Tensor)");
+
+  m.def("skeleton_view(Tensor x, Tensor? frames, Tensor? joints, Tensor? matrix, Tensor? offset) -> Tensor");
+  m.def(
+      "skeleton_view_backward(Tensor grad, Tensor? x, SymInt T, SymInt V, Tensor? frames, Tensor? joints,"
+      " Tensor? matrix, bool needs_x, bool matrix_shared, bool offset_shared) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "view_draw(Tensor rng, SymInt N, SymInt T, SymInt pad, float shear, float main, float other, Tensor? flip,"
+      " int flip_below, bool mirror, bool per_clip) -> (Tensor, Tensor, Tensor)");
+
+  m.def("barlow_twins(Tensor z1, Tensor z2, float lambd, float eps) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "barlow_twins_backward(Tensor grad, Tensor z1, Tensor z2, Tensor statistics, Tensor products, float lambd,"
+      " float eps) -> (Tensor, Tensor)");
 }

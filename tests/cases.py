@@ -42,7 +42,7 @@ def gradients(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> l
     """Gradients of a fixed weighted sum of the output, so that every output counts differently."""
     leaves = [tensor.detach().requires_grad_() for tensor in inputs]
     output = function(*leaves)
-    weight = torch.linspace(-1, 1, max(output.numel(), 1), dtype=torch.float64)[: output.numel()]
+    weight = torch.linspace(-1, 2, max(output.numel(), 1), dtype=torch.float64)[: output.numel()]
     weight = weight.view(output.shape).to(output.dtype)
     return list(torch.autograd.grad(output, leaves, weight))
 

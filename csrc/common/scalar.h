@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #if defined(__CUDACC__)
+#include <cuda_fp16.h>
 #define ASMA_INLINE __host__ __device__ __forceinline__
 #else
 #define ASMA_INLINE inline __attribute__((always_inline))
@@ -16,8 +17,14 @@ struct bf16 {
   uint16_t bits;
 };
 
-// _Float16 is IEEE binary16 in GCC >= 12 and Clang, on x86-64 and ARM64.
+// IEEE binary16. nvcc has no _Float16 on the device; GCC 12 has it for ARM64 in C only, and __fp16 is the same format.
+#if defined(__CUDACC__)
+using half = __half;
+#elif defined(__aarch64__) && !defined(__clang__) && __GNUC__ < 13
+using half = __fp16;
+#else
 using half = _Float16;
+#endif
 
 template <class T> struct Accumulate {
   using type = float;

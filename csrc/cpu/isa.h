@@ -1,5 +1,5 @@
-// One kernel source, several instruction sets. CMake compiles each csrc/cpu/<op>.cpp once per level with ASMA_ISA set to
-// the level's name; the kernel lives in namespace asma::<level>, and a binding picks one at run time with ASMA_PICK.
+// One kernel source, several instruction sets. CMake compiles each csrc/cpu/<op>.cpp once per level with ASMA_ISA set
+// to the level's name; the kernel lives in namespace asma::<level>, and a binding picks one at run time with ASMA_PICK.
 #pragma once
 
 namespace asma {
@@ -13,13 +13,19 @@ const char* isa_name();
 }  // namespace asma
 
 #if defined(__x86_64__)
-#define ASMA_DECLARE_KERNEL(...)                 \
-  namespace asma {                               \
-  namespace generic { __VA_ARGS__ }              \
-  namespace avx2 { __VA_ARGS__ }                 \
-  namespace avx512 { __VA_ARGS__ }               \
+#define ASMA_DECLARE_KERNEL(...) \
+  namespace asma {               \
+  namespace generic {            \
+  __VA_ARGS__                    \
+  }                              \
+  namespace avx2 {               \
+  __VA_ARGS__                    \
+  }                              \
+  namespace avx512 {             \
+  __VA_ARGS__                    \
+  }                              \
   }
-#define ASMA_PICK(...)                                              \
+#define ASMA_PICK(...)                                                 \
   (::asma::isa() == ::asma::Isa::avx512 ? &::asma::avx512::__VA_ARGS__ \
    : ::asma::isa() == ::asma::Isa::avx2 ? &::asma::avx2::__VA_ARGS__   \
                                         : &::asma::generic::__VA_ARGS__)
@@ -27,7 +33,9 @@ const char* isa_name();
 // On ARM64 the generic level is NEON, which every such processor has.
 #define ASMA_DECLARE_KERNEL(...) \
   namespace asma {               \
-  namespace generic { __VA_ARGS__ } \
+  namespace generic {            \
+  __VA_ARGS__                    \
+  }                              \
   }
 #define ASMA_PICK(...) (&::asma::generic::__VA_ARGS__)
 #endif

@@ -11,15 +11,19 @@ import numpy as np
 
 FRAMES_PER_SECOND = 30
 LONGEST = 90
-PERSONAL, OCCASIONAL = 10.0, 7.0  # degrees (standard deviation) by which a person, and a repetition, miss a target angle
+PERSONAL, OCCASIONAL = 9.0, 6.0
+"""Degrees (standard deviation) by which a person, and one of their performances, miss the target angle of an arm."""
+LEG_SHARE = 0.4
+"""Legs miss less than arms do, by this factor: they carry the body."""
 NEAR, FAR, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)
 
-LIMB_ANGLES = ("lift", "out", "twist", "elbow", "hip", "spread", "knee", "free")
+ARM_ANGLES = ("lift", "out", "twist", "elbow")
+LIMB_ANGLES = (*ARM_ANGLES, "hip", "spread", "knee", "free")
 """Of an arm: lift from hanging, the plane it is lifted in (0 forward, 90 sideways), inward twist, elbow flexion.
 Of a leg: thigh forward from the vertical, thigh sideways, knee flexion, and how far the foot is off its duty of
 standing flat (0 carries the body, 1 hangs from the shank). Degrees, but for the last."""
 TRUNK_ANGLES = ("bend", "lean", "turn", "nod", "look", "fly")
-"""Forward bend, lean and turn towards the side that acts, head nod and head turn in degrees; height of a jump in metres."""
+"""Forward bend, lean and turn towards the acting side, head nod, head turn (degrees), height off the floor (metres)."""
 
 BONES: tuple[tuple[int, int, str, tuple[float, float, float]], ...] = (
     (1, 0, "loin", (0, 0.27, 0)),
@@ -53,12 +57,14 @@ BONES: tuple[tuple[int, int, str, tuple[float, float, float]], ...] = (
 class Performances:
     """Joint angles of B performances of one action over T frames, all at rest until an action moves them.
 
-    `limbs` is (2, 8, B, T), side 0 being the one that acts, and `trunk` is (6, B, T); `progress` (B, T) runs from 0 to 1
-    over the part of a clip in which something happens, `seconds` (1, T) is the time. `sign` (B, 1) is +1 where the
-    acting side is the right one.
+    B is people times `repeats`, all performances of a person in a row. `limbs` is (2, 8, B, T), side 0 being the one
+    that acts, and `trunk` is (6, B, T); `progress` (B, T) runs from 0 to 1 over the part of a clip in which something
+    happens, `seconds` (1, T) is the time. `sign` (B, 1) is +1 where the acting side is the right one.
     """
 
-    def __init__(self, rng: np.random.Generator, lengths: np.ndarray, habits: dict[str, np.ndarray], repeats: int) -> None:
+    def __init__(
+        self, rng: np.random.Generator, lengths: np.ndarray, habits: dict[str, np.ndarray], repeats: int
+    ) -> None:
         self.rng, self.repeats = rng, repeats
         count, frames = len(lengths), LONGEST
         self.count = count
@@ -87,8 +93,7 @@ class Performances:
         begin = self.rng.uniform(0, 0.6, (self.count, 1))
         rise = np.clip((self.progress - begin) / 0.2, 0, 1) * np.clip((begin + 0.45 - self.progress) / 0.2, 0, 1)
         gesture = self.rng.random((self.count, 1)) < 0.4
-        lift, out, twist, elbow = (self.rng.uniform(*span, (self.count, 1)) for span in
-                                   ((15, 110), (0, 90), (-40, 60), (10, 130)))
+        lift, out, twist, elbow = self.draw(15, 110), self.draw(0, 90), self.draw(-40, 60), self.draw(10, 130)
         self.move(FAR, gesture * rise, lift=lift, out=out, twist=twist, elbow=elbow)
         for angles, size in ((self.limbs[:, :4], 4.0), (self.trunk[:5], 2.5)):
             for _ in range(2):
@@ -101,8 +106,10 @@ class Performances:
         for name, target in targets.items():
             channel = LIMB_ANGLES.index(name)
             if name != "free":
-                own = self.rng.normal(0, PERSONAL, (self.count // self.repeats, 1))
-                target = target + np.repeat(own, self.repeats, 0) + self.rng.normal(0, OCCASIONAL, (self.count, 1))
+                share = 1.0 if name in ARM_ANGLES else LEG_SHARE
+                own = self.rng.normal(0, share * PERSONAL, (self.count // self.repeats, 1))
+                once = self.rng.normal(0, share * OCCASIONAL, (self.count, 1))
+                target = target + np.repeat(own, self.repeats, 0) + once
             self.limbs[side, channel] += weight * (target - self.limbs[side, channel])
 
     def add(self, side: slice, **amounts: np.ndarray) -> None:
@@ -216,13 +223,13 @@ def _kick(act: Performances) -> None:
 
 def _drink(act: Performances) -> None:
     up = act.pulse(0.05, 0.38, 0.72, 0.98)
-    act.move(NEAR, up, lift=52, out=20, twist=38, elbow=132)
+    act.move(NEAR, up, lift=66, out=4, twist=33, elbow=126)
     act.sway(nod=-act.draw(4, 20) * act.pulse(0.3, 0.5, 0.62, 0.8), bend=-3 * up)
 
 
 def _salute(act: Performances) -> None:
     up = act.pulse(0.05, 0.32, 0.75, 0.98)
-    act.move(NEAR, up, lift=78, out=72, twist=12, elbow=134)
+    act.move(NEAR, up, lift=102, out=60, twist=-44, elbow=121)
 
 
 def _clap(act: Performances) -> None:
@@ -259,7 +266,7 @@ def _jump(act: Performances) -> None:
     act.move(BOTH, crouch, hip=52, knee=78)
     act.sway(bend=24 * crouch)
     air = np.clip((act.progress - 0.44) / 0.2, 0, 1)
-    act.sway(fly=act.draw(0.15, 0.35) * act.vigour * 4 * air * (1 - air))
+    act.sway(fly=act.draw(0.14, 0.3) * act.vigour * 4 * air * (1 - air))
     act.add(BOTH, lift=-25 * act.pulse(0.1, 0.3, 0.34, 0.46) + 70 * act.pulse(0.36, 0.5, 0.55, 0.8))
 
 
@@ -320,8 +327,10 @@ def forward_kinematics(act: Performances, bones: np.ndarray) -> np.ndarray:
     segments["chest"] = segments["loin"] @ share
     segments["neck"] = segments["chest"] @ rotation(0, -0.5 * nod)
     segments["head"] = segments["neck"] @ rotation(1, look) @ rotation(0, -0.5 * nod)
-    free = {}
-    for side, sign, (lift, out, twist, elbow, hip, spread, knee, off) in zip(("left", "right"), (-1, 1), sides, strict=True):
+    carries = []
+    for side, sign, angles in zip(("left", "right"), (-1, 1), sides, strict=True):
+        lift, out, twist, elbow, hip, spread, knee, free = angles
+        # An arm swings back in the plane of walking whatever plane it would be lifted in.
         out = np.where(lift < 0, 0, out)
         elbow, knee = np.clip(elbow, 3, 145), np.clip(knee, 2, 140)
         swing = rotation(1, -sign * out) @ rotation(0, lift) @ rotation(1, sign * (out + twist))
@@ -330,16 +339,16 @@ def forward_kinematics(act: Performances, bones: np.ndarray) -> np.ndarray:
         segments[f"{side} hand"] = segments[f"{side} forearm"] @ rotation(0, np.full_like(elbow, 8))
         segments[f"{side} thigh"] = rotation(2, sign * spread) @ rotation(0, hip)
         segments[f"{side} shank"] = segments[f"{side} thigh"] @ rotation(0, -knee)
-        segments[f"{side} foot"] = rotation(1, np.full_like(hip, -8.0 * sign)) @ rotation(0, off * (hip - knee))
-        free[side] = off
+        segments[f"{side} foot"] = rotation(1, np.full_like(hip, -8.0 * sign)) @ rotation(0, free * (hip - knee))
+        carries.append(1.001 - free)
     joints = np.zeros((act.count, LONGEST, 25, 3))
     for joint, parent, segment, offset in BONES:
         bone = np.array(offset) * bones[:, joint, None]
         joints[:, :, joint] = joints[:, :, parent] + np.einsum("btij,bj->bti", segments[segment], bone)
-    carries = 1 - np.stack([free["left"], free["right"]], -1) + 1e-3
-    carries /= carries.sum(-1, keepdims=True)
+    # Bodies move over feet that stay: shift each frame so that the feet which carry are where they are on average.
+    support = np.stack(carries, -1)[..., None] / sum(carries)[..., None, None]
     home = joints[:, :, [14, 18]].mean(1, keepdims=True) * (1, 0, 0)
-    shift = ((joints[:, :, [14, 18]] - home) * carries[..., None]).sum(2)
+    shift = ((joints[:, :, [14, 18]] - home) * support).sum(2)
     lowest = np.minimum(joints[:, :, [14, 18], 1] - 0.07, joints[:, :, [15, 19], 1] - 0.02).min(-1)
     shift[..., 1] = lowest - fly
     return joints - shift[:, :, None]

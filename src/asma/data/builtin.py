@@ -21,6 +21,7 @@ __all__ = ["builtin_clips"]
 
 SHORTEST = 40
 MOST_DROPPED = 5
+SLIP_FRAMES = 4
 SEGMENT_GROUPS = (("loin", "chest", "neck", "head"), ("upper arm",), ("forearm", "hand"), ("thigh",), ("shank", "foot"))
 
 
@@ -38,30 +39,28 @@ def _people(seed: int, subjects: int) -> tuple[np.ndarray, dict[str, np.ndarray]
     bones[:, [12, 16]] = (height * rng.normal(1, 0.07, subjects))[:, None]
     spans = {
         "lift": (2, 14), "out": (20, 90), "twist": (-10, 25), "elbow": (8, 40), "spread": (1, 10), "knee": (3, 14),
-        "bend": (-2, 14), "nod": (-5, 18), "vigour": (0.7, 1.3), "tempo": (0.8, 1.25),
+        "bend": (-2, 11), "nod": (-6, 9), "vigour": (0.7, 1.3), "tempo": (0.8, 1.25),
     }  # fmt: skip
     return bones, {name: rng.uniform(*span, subjects) for name, span in spans.items()}
 
 
-def _record(world: np.ndarray, views: int, rng: np.random.Generator) -> np.ndarray:
-    """What the depth camera makes of joints (B, T, 25, 3): (B, views, T, 25, 3) float32 in camera axes."""
+def _record(world: np.ndarray, yaw: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What depth cameras at yaws (N,) in degrees make of joints (N, T, 25, 3): float32 in the axes of the camera."""
     count = len(world)
-    facing = rng.normal(0, 12, (count, 1)) + rng.normal(0, 4, (count, views))
-    turn = rotation(1, (np.linspace(-45, 45, views) if views > 1 else 0.0) + facing)
-    camera = rotation(0, rng.normal(0, 3, (count, views))) @ turn
-    seen = np.einsum("bnij,btvj->bntvi", camera, world).astype(np.float32)
-    behind = np.clip((seen[..., 2] - seen[:, :, :, 1:2, 2]) / 0.25, 0, 1)
-    where = rng.normal(0, (0.25, 0.08, 0.3), (count, views, 3)) + (0, -0.95, 3)
-    seen += where[:, :, None, None].astype(np.float32)
+    camera = rotation(0, rng.normal(0, 3, count)) @ rotation(1, yaw + rng.normal(0, 12, count))
+    seen = np.einsum("nij,ntvj->ntvi", camera, world).astype(np.float32)
+    # The trunk hides what is behind it, and there a depth camera guesses: noisy, off by a constant, sometimes lost.
+    hidden = np.clip((seen[..., 2] - seen[:, :, 1:2, 2]) / 0.25, 0, 1)[..., None]
+    guess = rng.normal(0, 0.05, (count, 1, *seen.shape[2:])).astype(np.float32)
     noise = rng.standard_normal(seen.shape, np.float32)
-    noise[:, :, 1:] += noise[:, :, :-1].copy()
-    seen += noise * (0.006 + 0.02 * behind)[..., None]
-    lost = rng.random(seen.shape[:-1], np.float32) < (0.001 + 0.006 * behind)
-    slip = np.where(lost[..., None], rng.normal(0, 0.09, seen.shape).astype(np.float32), 0)
-    seen += slip
-    for delay in (1, 2, 3):
-        seen[:, :, delay:] += slip[:, :, :-delay]
-    return seen
+    noise[:, 1:] += noise[:, :-1].copy()
+    seen += hidden * guess + noise * (0.006 + 0.012 * hidden)
+    lost = rng.random((*seen.shape[:-1], 1), np.float32) < 0.001 + 0.006 * hidden
+    slip = lost * rng.standard_normal(seen.shape, np.float32) * 0.09
+    for delay in range(SLIP_FRAMES):
+        seen[:, delay:] += slip[:, : LONGEST - delay]
+    place = rng.normal((0, -0.95, 3), (0.12, 0.05, 0.15), (count, 3))
+    return seen + place[:, None, None].astype(np.float32)
 
 
 def _frames(seen: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -83,8 +82,8 @@ def builtin_clips(seed: int = 0, classes: int = 12, subjects: int = 12, views: i
     """People made by code who do up to 18 actions, seen by a depth camera from several sides.
 
     Every combination of class, subject, repetition and view is one clip of 40 to 90 frames at 30 a second, so the
-    defaults give 12 * 12 * 3 * 3 = 1,296 clips. The views of a repetition show the same performance from yaws between
-    -45 and 45 degrees. Coordinates are in metres in Kinect's axes (y up, z away from the camera), joints those of
+    defaults give 12 * 12 * 3 * 3 = 1,296 clips; each is a performance of its own. The cameras stand at yaws from -45 to
+    45 degrees, about. Coordinates are in metres in Kinect's axes (y up, z away from the camera), joints those of
     `Skeleton.builtin("ntu25")`. Subjects and views count from 1; `split("subject-odd-even")` and `split("view-12-3")`
     are the usual halves. Asking for fewer classes gives the same clips of the first ones.
 
@@ -112,29 +111,27 @@ def builtin_clips(seed: int = 0, classes: int = 12, subjects: int = 12, views: i
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
             raise ValueError(f"builtin_clips: {name} must be an integer in [{low}, {high}], got {value!r}")
     bones, habits = _people(seed, subjects)
-    person = np.repeat(np.arange(subjects), repeats)
+    person = np.repeat(np.arange(subjects), repeats * views)
+    yaw = np.tile(np.linspace(-45, 45, views) if views > 1 else np.zeros(1), subjects * repeats)
     data, kept = [], []
     for label, action in enumerate(list(ACTIONS.values())[:classes]):
         rng = np.random.default_rng([seed, 1, label])
         pace = habits["tempo"][person] ** 0.5
         lengths = (rng.uniform(48, 86, len(person)) / pace).astype(np.int64).clip(SHORTEST + MOST_DROPPED, LONGEST)
-        act = Performances(rng, lengths, {name: habit[person] for name, habit in habits.items()}, repeats)
+        act = Performances(rng, lengths, {name: habit[person] for name, habit in habits.items()}, repeats * views)
         action(act)
-        seen = _record(forward_kinematics(act, bones[person]), views, rng)
-        frames, left = _frames(seen.reshape(-1, *seen.shape[2:]), np.repeat(lengths, views), rng)
+        frames, left = _frames(_record(forward_kinematics(act, bones[person]), yaw, rng), lengths, rng)
         data.append(frames)
         kept.append(left)
-    label, subject, repeat, view = (
-        axis.ravel() for axis in np.indices((classes, subjects, repeats, views), dtype=np.int64)
-    )
+    axes = np.indices((classes, subjects, repeats, views), dtype=np.int64)
+    labels, subject, repeat, view = axes.reshape(4, -1)
     return ClipSet(
         data=np.concatenate(data),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(kept))]),
-        label=label,
+        label=labels,
         subject=subject + 1,
         view=view + 1,
-        name=np.array([f"a{a + 1:02}_s{s + 1:02}_r{r + 1:02}_v{v + 1:02}"
-                       for a, s, r, v in zip(label, subject, repeat, view, strict=True)]),
+        name=np.array(["a{:02}_s{:02}_r{:02}_v{:02}".format(*numbers) for numbers in (axes.reshape(4, -1) + 1).T]),
         classes=tuple(ACTIONS)[:classes],
         skeleton=Skeleton.builtin("ntu25"),
         title=f"built-in (seed {seed})",

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asma.data._clip_checks import INTEGER_FIELDS, checked_fields
 from asma_kernels.skeleton import Skeleton
 
 __all__ = ["ClipSet", "load_clips", "save_clips"]
 
-INTEGER_FIELDS = ("offsets", "label", "subject", "view")
-PER_CLIP_FIELDS = ("label", "subject", "view", "name")
 SPLIT_FIELDS = ("subject", "view", "label")
 NPZ_KEYS = ("data", "offsets", "label", "subject", "name")
 JSON_KEYS = ("name", "classes", "joints", "edges", "centre")
@@ -72,7 +71,7 @@ class ClipSet:
 
     def __post_init__(self) -> None:
         fields = {field: getattr(self, field) for field in ("data", "name", "classes", *INTEGER_FIELDS)}
-        for field, value in _checked_fields("ClipSet", fields, self.skeleton).items():
+        for field, value in checked_fields("ClipSet", fields, self.skeleton).items():
             object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
@@ -107,10 +106,9 @@ class ClipSet:
     def split(self, protocol: str) -> tuple[ClipSet, ClipSet]:
         """Training and test clips by a protocol "field-train-test", where field is subject or view.
 
-        A side is "odd", "even", numbers with commas between ("10,12"), single digits without commas ("12" is 1 and 2), or,
-        for the test side, "rest". Clips that neither side names are left out.
-
-        * "subject-odd-even": UTD-MHAD's. "view-12-3": NW-UCLA's.
+        A side is "odd", "even", digits ("12" is 1 and 2), numbers with commas between them ("10,12"), or, for the test
+        side, "rest". Clips that neither side names are left out. UTD-MHAD's protocol is "subject-odd-even", NW-UCLA's
+        "view-12-3".
 
         Raises:
             ValueError: the protocol cannot be read, both sides name a number, or a side has no clip.
@@ -221,66 +219,14 @@ def _side(values: NDArray[np.int64], text: str, where: str) -> NDArray[np.bool_]
     return np.isin(values, [int(number) for number in numbers])
 
 
-def _checked_fields(where: str, fields: dict[str, Any], skeleton: Skeleton) -> dict[str, Any]:
-    """The fields of a clip set in their types, or a ValueError that begins with `where`."""
-    data = _typed(where, "data", fields["data"], "f", np.dtype(np.float32))
-    integers = {field: _typed(where, field, fields[field], "iu", np.dtype(np.int64)) for field in INTEGER_FIELDS}
-    name = _typed(where, "name", fields["name"], "U", None)
-    classes = fields["classes"]
-    if isinstance(classes, str) or not classes or not all(isinstance(text, str) for text in classes):
-        raise ValueError(f"{where}: classes must be a list of at least one string, got {classes!r}")
-    if not isinstance(skeleton, Skeleton):
-        raise ValueError(f"{where}: skeleton must be an asma_kernels Skeleton, got {type(skeleton).__name__}")
-    if data.ndim != 3 or data.shape[1:] != (skeleton.num_joints, 3):
-        raise ValueError(f"{where}: data must be (frames, {skeleton.num_joints} joints, 3), got shape {data.shape}")
-    offsets = integers["offsets"]
-    if offsets.ndim != 1 or len(offsets) < 2:
-        raise ValueError(f"{where}: offsets must be a list of clips + 1 numbers for at least one clip, got {offsets.shape}")
-    count = len(offsets) - 1
-    checked = {"data": data, **integers, "name": name, "classes": tuple(classes)}
-    for field in PER_CLIP_FIELDS:
-        if checked[field].shape != (count,):
-            raise ValueError(f"{where}: {field} must have {count} entries, one a clip, got shape {checked[field].shape}")
-    if offsets[0] != 0 or offsets[-1] != len(data):
-        raise ValueError(f"{where}: offsets must run from 0 to {len(data)} frames, got {offsets[0]} to {offsets[-1]}")
-    for clip in np.flatnonzero(np.diff(offsets) <= 0)[:1]:
-        begin, end = offsets[clip], offsets[clip + 1]
-        found = "no frame" if begin == end else f"{end} after {begin}"
-        raise ValueError(f"{where}: offsets must increase with every clip, got {found} at clip {str(name[clip])!r}")
-    label = integers["label"]
-    for clip in np.flatnonzero((label < 0) | (label >= len(classes)))[:1]:
-        raise ValueError(
-            f"{where}: label must be in [0, {len(classes)}), got {label[clip]} at clip {str(name[clip])!r}"
-        )
-    if not np.isfinite(data).all():
-        frame, joint, axis = (int(found[0]) for found in np.nonzero(~np.isfinite(data)))
-        clip = int(np.searchsorted(offsets, frame, "right")) - 1
-        raise ValueError(
-            f"{where}: coordinates must be finite, got {data[frame, joint, axis]} at clip {str(name[clip])!r},"
-            f" frame {frame - offsets[clip]}, joint {joint} ({skeleton.names[joint]!r})"
-        )
-    return checked
-
-
-def _typed(where: str, field: str, value: object, kinds: str, dtype: np.dtype[Any] | None) -> NDArray[Any]:
-    wanted = {"f": "real numbers", "iu": "integers", "U": "strings"}[kinds]
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: {field} must be an array of {wanted}, got {error}") from None
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{where}: {field} must be an array of {wanted}, got {array.dtype}")
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype)
-
-
 def load_clips(path: str | os.PathLike[str]) -> ClipSet:
     """A clip set from an .npz file and the .json of the same name beside it.
 
-    The npz holds `data` (F, V, 3), `offsets` (N + 1), `label` (N), `subject` (N), `name` (N) and perhaps `view` (N); the
-    json holds `name` (of the set), `classes`, `joints`, `edges` and `centre`, perhaps `split` (the usual one), `layout`,
-    `flip` and `parents`. Other entries are ignored, and pickled objects are refused. Without `flip`, joints whose names
-    differ by "left" and "right" are each other's mirror images.
+    The npz holds `data` (F, V, 3), `offsets` (N + 1), `label` (N), `subject` (N), `name` (N) and perhaps `view` (N).
+    The json holds `name` (of the set), `classes`, `joints` (their names), `edges` and `centre`, perhaps `split` (the
+    usual one), `layout`, `flip` and `parents`. Other entries are ignored, and pickled objects are refused. Without
+    `flip`, joints whose names differ by "left" and "right" are each other's mirror images. A skeleton that is one of
+    `Skeleton.layouts()` becomes that layout.
 
     Raises:
         FileNotFoundError: either file is missing.
@@ -291,13 +237,13 @@ def load_clips(path: str | os.PathLike[str]) -> ClipSet:
         raise ValueError(f"load_clips: a file must end in .npz, got {str(path)!r}")
     for file in (npz_path, npz_path.with_suffix(".json")):
         if not file.is_file():
-            raise FileNotFoundError(f"load_clips: an .npz and a .json beside it are needed, {str(file)!r} is not a file")
+            raise FileNotFoundError(f"load_clips: an .npz needs a .json beside it, {str(file)!r} is not a file")
     header = _read_json(npz_path.with_suffix(".json"))
     arrays = _read_npz(npz_path)
     try:
         skeleton = _read_skeleton(header)
-        arrays.setdefault("view", np.zeros(arrays["label"].shape, np.int64))
-        fields = _checked_fields("load_clips", {**arrays, "classes": header["classes"]}, skeleton)
+        arrays.setdefault("view", np.zeros(np.shape(arrays["label"]), np.int64))
+        fields = checked_fields("load_clips", {**arrays, "classes": header["classes"]}, skeleton)
     except ValueError as error:
         raise ValueError(f"{error}; file {str(npz_path)!r}") from None
     return ClipSet(**fields, skeleton=skeleton, title=str(header["name"]), usual_split=str(header.get("split", "")))
@@ -323,7 +269,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in (*NPZ_KEYS, "view") if key in archive.files}
     except damaged as error:
-        raise ValueError(f"load_clips: {str(path)!r} must be an .npz file without pickled objects, but {error}") from None
+        raise ValueError(f"load_clips: {str(path)!r} must be an .npz without pickled objects, but {error}") from None
     _need_keys(path, NPZ_KEYS, arrays)
     return arrays
 
@@ -337,9 +283,8 @@ def _need_keys(path: Path, keys: tuple[str, ...], found: dict[str, Any]) -> None
 def _read_skeleton(header: dict[str, Any]) -> Skeleton:
     try:
         flip = header["flip"] if "flip" in header else _flip_of_names(header["joints"])
-        skeleton = Skeleton.from_edges(
-            header["edges"], header["joints"], header["centre"], flip, header.get("layout", "custom"), header.get("parents")
-        )
+        name, parents = str(header.get("layout", "custom")), header.get("parents")
+        skeleton = Skeleton.from_edges(header["edges"], header["joints"], header["centre"], flip, name, parents)
     except ValueError as error:
         raise ValueError(f"load_clips: joints, edges and centre must make a skeleton, but {error}") from None
     for layout in map(Skeleton.builtin, Skeleton.layouts()):
@@ -393,14 +338,13 @@ def save_clips(path: str | os.PathLike[str], clips: ClipSet) -> None:
     }
     suffix = f".{uuid.uuid4().hex}.tmp"
     json_path = npz_path.with_suffix(".json")
-    targets = {npz_path.with_name(npz_path.name + suffix): npz_path, json_path.with_name(json_path.name + suffix): json_path}
-    npz_part, json_part = targets
+    npz_part, json_part = (file.with_name(file.name + suffix) for file in (npz_path, json_path))
     try:
         with open(npz_part, "xb") as file:
             np.savez(file, **{key: getattr(clips, key) for key in (*NPZ_KEYS, "view")})
         json_part.write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        for part, target in targets.items():
-            os.replace(part, target)
+        os.replace(npz_part, npz_path)
+        os.replace(json_part, json_path)
     finally:
-        for part in targets:
-            part.unlink(missing_ok=True)
+        npz_part.unlink(missing_ok=True)
+        json_part.unlink(missing_ok=True)

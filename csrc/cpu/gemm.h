@@ -1,0 +1,110 @@
+// Register-blocked matrix product over raw pointers, for kernels that multiply small tiles in cache.
+//
+//   c[m][n] (+)= sum over segments s, over k < depth: a[s][m * a_row + k * a_col] * b[s][k * b_row + n]
+//
+// The columns n are contiguous in b and c and are the vector lanes; a is read one number at a time, so any strides of a
+// will do and nothing has to be packed. Segments let one product run over blocks that lie apart (the partitions of a
+// graph) with the sums kept in registers. The order of every sum depends on the sizes alone.
+#pragma once
+#include <stdint.h>
+
+#include "../common/scalar.h"
+
+namespace asma {
+namespace ASMA_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64, kVectors = 32;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32, kVectors = 16;
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16, kVectors = 32;
+#else
+constexpr int kVectorBytes = 16, kVectors = 16;
+#endif
+
+template <class A, int Lanes> struct Vector {
+  typedef A type __attribute__((vector_size(Lanes * sizeof(A)), aligned(sizeof(A)), may_alias));
+};
+template <class A> struct Vector<A, 1> {
+  typedef A type;
+};
+
+template <class A> struct Segment {
+  const A* a;
+  const A* b;
+};
+
+template <class A> struct Product {
+  const Segment<A>* segments;
+  int64_t count, depth;
+  int64_t a_row, a_col, b_row;
+  A* c;
+  int64_t c_row;
+  bool add;  // else c is overwritten
+};
+
+// Rows [m, m + Rows), columns [n, n + Columns * Lanes).
+template <class A, int Rows, int Columns, int Lanes>
+static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n) {
+  using V = typename Vector<A, Lanes>::type;
+  V sums[Rows][Columns];
+  A* c = p.c + m * p.c_row + n;
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < Columns; ++j)
+      sums[i][j] = p.add ? *reinterpret_cast<const V*>(c + i * p.c_row + j * Lanes) : V{};
+  for (int64_t s = 0; s < p.count; ++s) {
+    const A* a = p.segments[s].a + m * p.a_row;
+    const A* b = p.segments[s].b + n;
+    for (int64_t k = 0; k < p.depth; ++k, a += p.a_col, b += p.b_row) {
+      V row[Columns];
+#pragma GCC unroll 4
+      for (int j = 0; j < Columns; ++j) row[j] = *reinterpret_cast<const V*>(b + j * Lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < Columns; ++j) sums[i][j] += a[i * p.a_row] * row[j];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < Columns; ++j) *reinterpret_cast<V*>(c + i * p.c_row + j * Lanes) = sums[i][j];
+}
+
+template <class A, int Rows, int Columns, int Lanes>
+static inline void multiply_columns(const Product<A>& p, int64_t rows, int64_t n) {
+  int64_t m = 0;
+  for (; m + Rows <= rows; m += Rows) multiply_block<A, Rows, Columns, Lanes>(p, m, n);
+  if constexpr (Rows > 8)
+    for (; m + 8 <= rows; m += 8) multiply_block<A, 8, Columns, Lanes>(p, m, n);
+  if constexpr (Rows > 4)
+    for (; m + 4 <= rows; m += 4) multiply_block<A, 4, Columns, Lanes>(p, m, n);
+  if constexpr (Rows > 2)
+    for (; m + 2 <= rows; m += 2) multiply_block<A, 2, Columns, Lanes>(p, m, n);
+  for (; m < rows; ++m) multiply_block<A, 1, Columns, Lanes>(p, m, n);
+}
+
+// The columns that fill no whole vector, by halves.
+template <class A, int Lanes> static inline void multiply_rest(const Product<A>& p, int64_t rows, int64_t columns, int64_t n) {
+  if (n + Lanes <= columns) {
+    multiply_columns<A, 8, 1, Lanes>(p, rows, n);
+    n += Lanes;
+  }
+  if constexpr (Lanes > 1) multiply_rest<A, Lanes / 2>(p, rows, columns, n);
+}
+
+template <class A> static inline void multiply(const Product<A>& p, int64_t rows, int64_t columns) {
+  constexpr int L = kVectorBytes / static_cast<int>(sizeof(A));
+  int64_t n = 0;
+  if constexpr (kVectors == 32)
+    for (; n + 4 * L <= columns; n += 4 * L) multiply_columns<A, 6, 4, L>(p, rows, n);
+  for (; n + 2 * L <= columns; n += 2 * L) multiply_columns<A, kVectors == 32 ? 12 : 6, 2, L>(p, rows, n);
+  for (; n + L <= columns; n += L) multiply_columns<A, kVectors == 32 ? 12 : 8, 1, L>(p, rows, n);
+  if constexpr (L > 1) multiply_rest<A, L / 2>(p, rows, columns, n);
+}
+
+}  // namespace ASMA_ISA
+}  // namespace asma

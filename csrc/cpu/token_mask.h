@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+
+#include "../common/philox.h"
+#include "../common/scalar.h"
+#include "isa.h"
+
+namespace asma {
+
+struct TokenMask {
+  int64_t L, keep;        // tokens of a row, and how many of them are kept
+  int64_t score_n, score_l;  // strides of score (N, L), in elements
+  int64_t noise_n, noise_l;  // strides of noise (N, L)
+  double tau;
+};
+
+}  // namespace asma
+
+ASMA_DECLARE_KERNEL(
+    // noise: (N, L) or null: drawn; ids_keep: (N, keep); ids_restore, mask: (N, L), contiguous; rows [begin, end).
+    template <class T> void token_mask(const ::asma::TokenMask& a, ::asma::Philox random, const T* score,
+                                       const ::asma::acc_t<T>* noise, int64_t* ids_keep, int64_t* ids_restore, T* mask,
+                                       int64_t begin, int64_t end);)

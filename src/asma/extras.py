@@ -1,0 +1,44 @@
+"""Packages that only some commands need, and the progress bar that one of them draws."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class MissingExtra(ImportError):
+    """A package of the train extra is not installed."""
+
+
+def extra(module: str) -> Any:
+    """Import a module of the train extra.
+
+    Raises:
+        MissingExtra: it is not installed; the message says what to run.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise MissingExtra(f"{package} is needed here and is not installed ({error}): pip install 'asma-kernels[train]'") from None
+
+
+class Progress:
+    """A bar on a terminal, nothing elsewhere.
+
+    >>> list(Progress(range(3), "counting"))
+    [0, 1, 2]
+    """
+
+    def __init__(self, steps: Iterable[int], title: str) -> None:
+        self._steps = steps
+        self._bar = extra("tqdm").tqdm(steps, desc=title) if sys.stderr.isatty() else None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._steps if self._bar is None else self._bar)
+
+    def show(self, **values: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix(values)

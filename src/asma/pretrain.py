@@ -1,0 +1,284 @@
+"""Pretraining of one encoder: three views of a batch, one Barlow Twins loss for each masked one."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asma_kernels import Skeleton, barlow_twins
+
+from .checkpoint import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    ENCODER_FILE,
+    METRICS_FILE,
+    load_checkpoint,
+    save_checkpoint,
+    save_encoder,
+    write_text,
+)
+from .config import OptimiserConfig, PretrainConfig, load_config, save_config, to_dict
+from .extras import Progress, extra
+from .models import Encoder, projector
+from .views import ThreeViews
+
+KIND = "pretraining checkpoint"
+
+
+class NonFiniteLoss(ValueError):
+    """The loss became NaN or infinite."""
+
+
+class Batches:
+    """Index batches, a new permutation for each epoch; the last clips that do not fill a batch are left out."""
+
+    def __init__(self, clips: int, batch: int, seed: int, device: torch.device) -> None:
+        self.clips, self.batch, self.device = clips, batch, device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.order = torch.empty(0, dtype=torch.int64, device=device)
+        self.position = 0
+
+    def next(self) -> torch.Tensor:
+        """(batch,) int64 on the device."""
+        if self.position + self.batch > len(self.order):
+            self.order = torch.randperm(self.clips, generator=self.generator).to(self.device)
+            self.position = 0
+        self.position += self.batch
+        return self.order[self.position - self.batch : self.position]
+
+    def state(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "order": self.order.cpu(), "position": self.position}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.order, self.position = state["order"].to(self.device), state["position"]
+
+
+class Pretraining:
+    """All that changes during a run: models, optimiser, the order of clips, and every random stream."""
+
+    def __init__(self, config: PretrainConfig, clips: torch.Tensor, skeleton: Skeleton) -> None:
+        """``clips``: (N, C, T, V, M) float32, all of them; they are put on the device once."""
+        config.check_fits(skeleton, clips)
+        self.config = config
+        self.device = usable_device(config.device)
+        torch.manual_seed(config.seed)
+        self.clips = clips.to(self.device)
+        self.clips_sum = zlib.crc32(clips.contiguous().numpy().tobytes())
+        self.encoder = Encoder(config.encoder, skeleton).to(self.device)
+        self.encoder.start_input(self.clips)
+        self.projector = projector(config.encoder.channels[-1], config.projector).to(self.device)
+        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
+        self.optimiser = torch.optim.Adam(
+            parameters, config.optimiser.lr, weight_decay=config.optimiser.weight_decay, fused=True
+        )
+        self.batches = Batches(len(clips), config.optimiser.batch, config.seed, self.device)
+        self.views = ThreeViews(config.views, config.masks, skeleton, config.seed, self.device)
+        self.step = 0
+        self.total_steps = config.optimiser.total_steps(len(clips))
+
+    def train_step(self) -> torch.Tensor:
+        """One step of Adam; the loss, still on the device."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config.optimiser, self.step, self.total_steps)
+        views = self.views(self.clips.index_select(0, self.batches.next()))
+        encode = self.encoder.mean_feature
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            anchor = self.projector(encode(views.anchor))
+            spatial = self.projector(encode(views.spatial, views.joints))
+            temporal = self.projector(encode(views.temporal))
+        lambd = self.config.projector.lambd
+        loss = barlow_twins(anchor, temporal, lambd) + barlow_twins(anchor, spatial, lambd)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """What ``load_state`` needs to go on as if nothing had happened."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "config": to_dict(self.config),
+            "clips": self.clips_sum,
+            "step": self.step,
+            "encoder": self.encoder.state_dict(),
+            "projector": self.projector.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "batches": self.batches.state(),
+            "views": self.views.state(),
+            "random": random,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if state["clips"] != self.clips_sum:
+            raise ValueError("the run was begun with other clips: put the data back as it was, or take another folder")
+        self.step = state["step"]
+        self.encoder.load_state_dict(state["encoder"])
+        self.projector.load_state_dict(state["projector"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.batches.load_state(state["batches"])
+        self.views.load_state(state["views"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device, once something has been put there.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name} cannot be used ({reason}): take another one") from None
+
+
+def learning_rate(config: OptimiserConfig, step: int, total_steps: int) -> float:
+    """Up to ``lr`` over the warm-up, then down a half cosine that reaches 0 one step after the last.
+
+    >>> config = OptimiserConfig(lr=1.0, warmup=0.5)
+    >>> [round(learning_rate(config, step, 8), 2) for step in range(8)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.85, 0.5, 0.15]
+    """
+    warm_steps = round(config.warmup * total_steps)
+    if step < warm_steps:
+        return config.lr * (step + 1) / warm_steps
+    return config.lr * (1 + math.cos(math.pi * (step - warm_steps) / (total_steps - warm_steps))) / 2
+
+
+class Log:
+    """metrics.jsonl, and TensorBoard's files where asked for. Losses stay on the device until a line is written."""
+
+    def __init__(self, folder: Path, run: Pretraining) -> None:
+        self.run = run
+        self.file = folder / METRICS_FILE
+        # A run that stopped after its last checkpoint has written lines that it is about to write again.
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= run.step]
+        write_text(self.file, "".join(line + "\n" for line in kept))
+        self.board = extra("torch.utils.tensorboard").SummaryWriter(str(folder)) if run.config.tensorboard else None
+        self.losses: list[torch.Tensor] = []
+        self.since = time.perf_counter()
+
+    def add(self, loss: torch.Tensor) -> None:
+        self.losses.append(loss)
+
+    def write(self) -> dict[str, float]:
+        """A line with the mean loss since the last one, the learning rate and the speed.
+
+        Raises:
+            NonFiniteLoss: one of the losses was NaN or infinite.
+        """
+        run = self.run
+        losses = torch.stack(self.losses).tolist()
+        first = run.step - len(losses) + 1
+        for step, loss in enumerate(losses, first):
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(
+                    f"the loss became {loss} in step {step} of {run.total_steps}: try a lower optimiser.lr (it is "
+                    f"{run.config.optimiser.lr}) or bfloat16 off; the last checkpoint is from before"
+                )
+        now = time.perf_counter()
+        values = {
+            "step": run.step,
+            "loss": sum(losses) / len(losses),
+            "lr": run.optimiser.param_groups[0]["lr"],
+            "clips_per_second": round(len(losses) * run.config.optimiser.batch / (now - self.since), 1),
+        }
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, run.step)
+        self.losses.clear()
+        self.since = now
+        return values
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def pretrain(
+    config: PretrainConfig, clips: torch.Tensor, skeleton: Skeleton, folder: Path, resume: bool = False
+) -> Encoder:
+    """Train an encoder and leave config, metrics, the last checkpoint and the encoder in ``folder``.
+
+    Args:
+        config: what to do; see ``asma.config``.
+        clips: (N, C, T, V, M) float32, the training clips.
+        skeleton: of the V joints.
+        folder: where the run goes; made if it is not there.
+        resume: go on with the run that the folder holds, exactly: on the CPU in float32 the encoder is bit for bit the
+            one of a run that was never stopped. A finished run is returned as it is.
+
+    Returns:
+        The encoder, in evaluation mode.
+
+    Raises:
+        FileExistsError: the folder holds a run and ``resume`` is off.
+        ValueError: config and data do not fit, the folder's run is another one, or its checkpoint is damaged.
+        NonFiniteLoss: the loss became NaN or infinite; the message names the step.
+    """
+    run = Pretraining(config, clips, skeleton)
+    started = start_or_resume(run, folder, resume)
+    log = Log(folder, run)
+    progress = Progress(range(started, run.total_steps), folder.name)
+    run.encoder.train()
+    for _ in progress:
+        log.add(run.train_step())
+        last = run.step == run.total_steps
+        checkpoint = last or run.step % config.checkpoint_every == 0
+        if checkpoint or run.step % config.log_every == 0:
+            values = log.write()
+            progress.show(loss=f"{values['loss']:.1f}", clips_per_second=f"{values['clips_per_second']:.0f}")
+        if checkpoint:
+            save_checkpoint(folder / CHECKPOINT_FILE, KIND, run.state())
+    log.close()
+    run.encoder.eval()
+    if config.calibrate:
+        run.encoder.calibrate(run.clips)
+    save_encoder(folder / ENCODER_FILE, run.encoder, {"pretraining": to_dict(config), "steps": run.step})
+    return run.encoder
+
+
+def start_or_resume(run: Pretraining, folder: Path, resume: bool) -> int:
+    """Make the folder, or load what it holds; the number of steps that are done."""
+    config_file, checkpoint_file = folder / CONFIG_FILE, folder / CHECKPOINT_FILE
+    if resume:
+        found = difference(to_dict(load_config(config_file)), to_dict(run.config))
+        if found:
+            raise ValueError(f"{folder} holds a run with another {found}: leave the option away or take another folder")
+        # Stopped before its first checkpoint, a run starts again.
+        if checkpoint_file.exists():
+            run.load_state(load_checkpoint(checkpoint_file, KIND))
+    elif config_file.exists() or checkpoint_file.exists():
+        raise FileExistsError(f"{folder} holds a run already: go on with it by --resume, or take another folder")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config_file, run.config)
+    return run.step
+
+
+def difference(saved: dict[str, Any], wanted: dict[str, Any], where: str = "") -> str:
+    """The first key in which two configs differ, with both values; the empty string if none does."""
+    for key, value in saved.items():
+        if isinstance(value, dict):
+            found = difference(value, wanted[key], f"{where}{key}.")
+            if found:
+                return found
+        elif value != wanted[key]:
+            return f"{where}{key} ({value}, not {wanted[key]})"
+    return ""

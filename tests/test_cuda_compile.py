@@ -1,0 +1,82 @@
+"""The CUDA half without a GPU: nvcc compiles it for every architecture, and its kernels run on the CPU."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from asma_kernels import philox
+
+ROOT = Path(__file__).parents[1]
+NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc was not found")
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """The build folder and what the build printed, with CMakeLists.txt's own flags and architectures."""
+    folder = tmp_path_factory.mktemp("cuda")
+    configure = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DASMA_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={NVCC}"]
+    configure += [f"-DASMA_TORCH_DIR={Path(torch.__file__).parent}"]
+    subprocess.run(configure, check=True, capture_output=True)
+    command = ["cmake", "--build", folder, "--target", "asma_cuda"]
+    return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@needs_nvcc
+@pytest.mark.slow
+def test_kernels_compile_without_spills_or_stack_frames(build):
+    _, printed = build
+    kernels = re.findall(r"Compiling entry function '(\w+)' for '(sm_\w+)'", printed)
+    assert {arch for _, arch in kernels} == {"sm_80", "sm_90", "sm_100"}
+    files = [path.stem for path in (ROOT / "csrc/cuda").glob("*.cu") if "__global__" in path.read_text()]
+    for op in files:
+        assert {arch for name, arch in kernels if f"{op}_kernel" in name} == {"sm_80", "sm_90", "sm_100"}, op
+    usage = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", printed)
+    assert len(usage) == len(kernels)
+    assert set(usage) == {("0", "0", "0")}, printed
+
+
+@needs_nvcc
+@pytest.mark.slow
+def test_library_loads_beside_a_torch_without_cuda(build):
+    folder, _ = build
+    needed = subprocess.run(["readelf", "-d", folder / "libasma_cuda.so"], check=True, capture_output=True, text=True)
+    assert not re.search("libcuda|libcudart|libtorch_cuda|libc10_cuda|libpython|RPATH|RUNPATH", needed.stdout)
+    script = """
+        import sys, torch, asma_kernels
+        torch.ops.load_library(sys.argv[1])
+        assert torch._C._dispatch_has_kernel_for_dispatch_key("asma::philox", "CUDA")
+        assert torch.equal(asma_kernels.philox(torch.tensor([0, 0]), 1, 1), torch.tensor([[0x6627E8D5]]))
+    """
+    script = "\n".join(line.strip() for line in script.splitlines())
+    command = [sys.executable, "-W", "ignore", "-c", script, folder / "libasma_cuda.so"]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    """The kernels of csrc/cuda as a plain library."""
+    library = tmp_path_factory.mktemp("emulated") / "kernels.so"
+    compiler = os.environ.get("CXX", "g++")
+    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    forced = ["-include", ROOT / "tests/cuda_on_cpu.h", "-x", "c++", ROOT / "csrc/cuda/philox.cu"]
+    subprocess.run([compiler, *flags, *forced, "-o", library], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (9, 33), (40, 7), (3, 140_000), (70_000, 2), (0, 5), (5, 0)])
+@pytest.mark.parametrize("step", [1, 3])
+def test_philox_kernel_is_bit_equal_to_the_reference(on_cpu, rows, columns, step):
+    rng = torch.tensor([-7, 2**40 + 3]).repeat_interleave(step)  # [seed, ..., call, ...]
+    words = torch.full((rows, columns), -1)
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (rng, words)]
+    sizes = [ctypes.c_int64(size) for size in (rows, columns)]
+    assert on_cpu.asma_cuda_philox(pointers[0], ctypes.c_int64(step), pointers[1], *sizes, None) == 0
+    assert torch.equal(words, philox(rng[::step], rows, columns, backend="reference"))
