@@ -1,8 +1,6 @@
 # `make demo` and `make test` do all the set-up themselves, in a virtual environment of the checkout. With PYTHON=... they
 # use an environment that has torch, setuptools, cmake and ninja already, and no network.
 VENV ?= .venv
-BUILD ?= build/dev
-TORCH_DIR = $(shell $(PYTHON) -c "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('torch').origin).parent)")
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
@@ -44,14 +42,9 @@ $(INSTALLED): $(ENVIRONMENT) pyproject.toml setup.py CMakeLists.txt $(wildcard b
 	@mkdir -p build
 	touch $@
 
-# The compiled library alone, into the checkout; what a developer of kernels runs. Replaced by rename: a process that
-# has the old one mapped keeps it.
+# The compiled library alone, into the checkout; what a developer of kernels runs. Without CUDA unless ASMA_CUDA says so.
 lib:
-	@mkdir -p $(BUILD)
-	cmake -G Ninja -S . -B $(BUILD) -DASMA_TORCH_DIR=$(TORCH_DIR) >/dev/null
-	flock $(BUILD)/lock cmake --build $(BUILD)
-	@for file in _build.json libasma_ops.so; do \
-	  cp $(BUILD)/$$file asma_kernels/$$file.$$PPID && mv asma_kernels/$$file.$$PPID asma_kernels/$$file; done
+	ASMA_CUDA=$${ASMA_CUDA:-off} $(PYTHON) setup.py -q build_ext --inplace
 
 clean:
 	rm -rf build dist *.egg-info asma_kernels/*.so asma_kernels/_build.json

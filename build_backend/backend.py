@@ -13,30 +13,35 @@ from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
 
-def _requirements(asked: list[str]) -> list[str]:
+def _check() -> None:
+    toolchain.check_setuptools()
     toolchain.torch_folder()
+
+
+def _tools() -> list[str]:
+    _check()
     toolchain.find_cuda()
     tools = {f"cmake>={toolchain.CMAKE[0]}.{toolchain.CMAKE[1]}": toolchain.find_tool("cmake", toolchain.CMAKE)}
     tools["ninja"] = toolchain.find_tool("ninja")
-    return asked + [requirement for requirement, path in tools.items() if path is None]
+    return [requirement for requirement, path in tools.items() if path is None]
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    return _requirements(build_meta.get_requires_for_build_wheel(config_settings))
+    return _tools() + build_meta.get_requires_for_build_wheel(config_settings)
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    return _requirements(build_meta.get_requires_for_build_editable(config_settings))
+    return _tools() + build_meta.get_requires_for_build_editable(config_settings)
 
 
 # Without build isolation pip does not ask what the build requires, but for the metadata first.
 
 
 def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
-    toolchain.torch_folder()
+    _check()
     return build_meta.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
 def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Any = None) -> str:
-    toolchain.torch_folder()
+    _check()
     return build_meta.prepare_metadata_for_build_editable(metadata_directory, config_settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+SETUPTOOLS = 77
 TORCH = (2, 10)
 CMAKE = (3, 22)
 CUDA_ARCHS = ("80", "90", "100")  # of these the ones that nvcc knows, and PTX of the last for what comes after
@@ -23,6 +25,13 @@ def refuse(sentence: str) -> NoReturn:
     raise SystemExit(f"asma-kernels: {sentence}")
 
 
+def check_setuptools() -> None:
+    """Without build isolation it is whatever the environment has; an old one fails on pyproject.toml, and unclearly."""
+    found = importlib.metadata.version("setuptools")
+    if int(found.split(".")[0]) < SETUPTOOLS:
+        refuse(f"setuptools >= {SETUPTOOLS} is needed, {found} was found: `pip install --upgrade setuptools`")
+
+
 def torch_folder() -> Path:
     """The torch package that is installed here, found without importing it."""
     spec = importlib.util.find_spec("torch")
@@ -30,7 +39,7 @@ def torch_folder() -> Path:
     folders += [Path(packages) / "torch" for packages in _hidden_site_packages()]
     folder = next((folder for folder in folders if (folder / "version.py").is_file()), None)
     wanted = f"torch >= {TORCH[0]}.{TORCH[1]}"
-    advice = "install it first, then install asma-kernels with `pip install --no-build-isolation`"
+    advice = "install it first; where it is installed but hidden from the build, use --no-build-isolation"
     if folder is None:
         refuse(f"{wanted} was not found in the environment of {sys.executable}: {advice}")
     found = re.search(r"__version__ = '((\d+)\.(\d+)[^']*)'", (folder / "version.py").read_text())

@@ -11,10 +11,11 @@ STABLE_TORCH_LIBRARY(asma, m) {
       "motion_energy_backward(Tensor grad, Tensor x, str reduce, float p, int stride, str boundary, Tensor? lengths)"
       " -> Tensor");
 
-  m.def("joint_mask(Tensor weights, SymInt k, SymInt rows, Tensor? rng, str mode, bool shared) -> (Tensor, Tensor, Tensor)");
-  m.def("frame_mask(Tensor energy, SymInt drop, str which, SymInt extra, Tensor? rng, bool shared) -> Tensor");
   m.def(
-      "token_mask(Tensor score, SymInt keep, Tensor? rng, float tau, Tensor? noise) -> (Tensor, Tensor, Tensor)");
+      "joint_mask(Tensor weights, SymInt k, SymInt rows, Tensor? rng, str mode, bool shared)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def("frame_mask(Tensor energy, SymInt drop, str which, SymInt extra, Tensor? rng, bool shared) -> Tensor");
+  m.def("token_mask(Tensor score, SymInt keep, Tensor? rng, float tau, Tensor? noise) -> (Tensor, Tensor, Tensor)");
 
   m.def(
       "graph_conv(Tensor x, Tensor values, Tensor? edges, int K, int V, int W, Tensor weight, Tensor? bias, bool post,"

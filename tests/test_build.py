@@ -274,6 +274,12 @@ def test_tools_that_are_old_or_do_not_run_are_passed_over(toolchain, monkeypatch
         toolchain.require_tool("ninjas", (1, 5))
 
 
+def test_setuptools_that_is_too_old(toolchain, monkeypatch):
+    monkeypatch.setattr(toolchain.importlib.metadata, "version", lambda name: "65.5.0")
+    with pytest.raises(SystemExit, match=r"asma-kernels: setuptools >= 77 is needed, 65\.5\.0 was found: `pip install"):
+        toolchain.check_setuptools()
+
+
 def test_backend_asks_for_tools_that_are_missing(toolchain, monkeypatch):
     import backend
 

@@ -23,7 +23,7 @@ from asma.config import (
     preset,
     with_masks,
 )
-from asma.pretrain import Batches, NonFiniteLoss, Pretraining, learning_rate, pretrain
+from asma.pretrain import Batches, NonFiniteLossError, Pretraining, learning_rate, pretrain
 from asma.views import ThreeViews
 from asma_kernels import Skeleton
 
@@ -79,9 +79,7 @@ def stop_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Pretraining, "train_step", interrupted)
 
 
-def test_stopped_and_resumed_is_bit_equal(
-    tmp_path: Path, clips: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_and_resumed_is_bit_equal(tmp_path: Path, clips: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     pretrain(CONFIG, clips, SKELETON, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_in_step(patch, 9)
@@ -349,7 +347,7 @@ def test_non_finite_loss_names_the_step(tmp_path: Path, clips: torch.Tensor, mon
         return loss * math.nan if len(calls) > 2 * 6 else loss  # two a step
 
     monkeypatch.setattr(pretraining, "barlow_twins", breaking)
-    with pytest.raises(NonFiniteLoss, match="the loss became nan in step 7 of 12"):
+    with pytest.raises(NonFiniteLossError, match="the loss became nan in step 7 of 12"):
         pretrain(CONFIG, clips, SKELETON, tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 5 and all(tensor.isfinite().all() for tensor in state["encoder"].values())

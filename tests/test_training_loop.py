@@ -1,4 +1,4 @@
-"""PSTL's training loop with the ops of asma_kernels and a model of one's own: what a user without the wrapper writes."""
+"""PSTL's training loop with the ops of asma_kernels and a model of one's own, as users without the wrapper write it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def barlow_twins(
     Columns are standardised with the biased variance, ``Z = (z - mean) / sqrt(var + eps)``, and ``c = Z1^T Z2 / N``.
     With N < D the (D, D) matrix is never there: ``sum_ij c_ij^2 = <Z1 Z1^T, Z2 Z2^T> / N^2``, two (N, N) Gram matrices,
     and the gradient likewise. That takes N / D of the multiplications; beside inputs and gradients it needs memory for
-    the order of N (N + 1024) numbers.
+    the order of N (N + 2048) numbers.
 
     Args:
         z1: projections of one view of N clips (N, D), float64, float32, bfloat16 or float16, any strides, any device.
@@ -29,7 +29,7 @@ def barlow_twins(
         backend: auto, cpu or reference.
 
     Returns:
-        The loss (), float64 for float64 projections, else float32. One clip alone (N = 1) has variance 0: the loss is D.
+        The loss (), float64 for float64 projections, else float32. One clip alone (N = 1) has variance 0 and loss D.
 
     Computed and summed in float32 or wider, also under autocast. Deterministic, the same for any number of threads.
     Differentiable in z1 and z2, once.

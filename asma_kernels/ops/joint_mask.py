@@ -20,7 +20,7 @@ class JointMask(NamedTuple):
     mask: torch.Tensor
     """(rows, V) bool: True is masked."""
     kept: torch.Tensor
-    """(rows, V - k) int64: the kept joints, ascending; in mode ``tokens`` (rows, V - 1), padded with -1."""
+    """(rows, V - k) int64: the kept joints, ascending; in mode ``tokens`` (rows, V), padded with -1."""
     count: torch.Tensor  # type: ignore[assignment]  # the field's name hides tuple.count, which nobody needs here
     """(rows,) int64: how many joints are kept."""
 
@@ -76,7 +76,7 @@ def joint_mask(
 
     Args:
         weights: tokens of each joint (V,), int64, on the device that the mask is wanted on; below 0 counts as 0; their
-            sum must be below 2^24. See :func:`high_degree_weights` and :func:`low_degree_weights`. A sequence of ints
+            sum must be below 2^20. See :func:`high_degree_weights` and :func:`low_degree_weights`. A sequence of ints
             is put on rng's device (a copy from the host: keep a tensor for a training loop on a GPU).
         k: joints to mask (mode ``tokens``: tokens), in [0, V].
         rows: number of rows, usually clips, >= 0.
@@ -90,8 +90,8 @@ def joint_mask(
         backend: auto, cpu or reference. The reference reads the sum of ``weights`` on the host.
 
     Returns:
-        :class:`JointMask`: mask (rows, V), kept (rows, V - k) and count (rows,). In mode ``tokens`` with k > 0, kept is
-        (rows, V - 1), as at least one joint is masked, and padded with -1; elsewhere count is V - k.
+        :class:`JointMask`: mask (rows, V), kept (rows, V - k) and count (rows,), which is V - k. In mode ``tokens`` the
+        number of kept joints differs from row to row: kept is (rows, V), padded with -1, and count tells how many.
 
     Deterministic and the same on every backend and for any number of threads; without ``shared``, row n of any batch
     gets what row n of any other batch would get. No gradient.
@@ -140,7 +140,7 @@ def _fake(
     V = weights.shape[0]
     return (
         weights.new_empty((rows, V), dtype=torch.bool),
-        weights.new_empty((rows, V - (min(k, 1) if mode == "tokens" else k))),
+        weights.new_empty((rows, V if mode == "tokens" else V - k)),
         weights.new_empty((rows,)),
     )
 

@@ -6,7 +6,7 @@ import torch
 
 from .philox import philox
 
-MOST_TOKENS = 2**24
+MOST_TOKENS = 2**20
 _LARGEST_WORD = 2**32 - 1
 
 
@@ -17,7 +17,7 @@ def draw_joints(weights: torch.Tensor, k: int, rows: int, rng: torch.Tensor, mod
     V = weights.shape[0]
     w = weights.clamp(0, MOST_TOKENS)
     if int(w.sum()) >= MOST_TOKENS:
-        raise ValueError(f"joint_mask: weights must sum to less than 2^24, got {weights.tolist()}")
+        raise ValueError(f"joint_mask: weights must sum to less than 2^20, got {weights.tolist()}")
     owner = torch.repeat_interleave(torch.arange(V, device=w.device), w).expand(rows, -1)
     words = philox(rng, rows, owner.shape[1])
     if mode == "tokens":
@@ -44,6 +44,6 @@ def joint_mask(
         assert rng is not None
         mask = draw_joints(weights, k, 1 if shared else rows, rng, mode).repeat(rows if shared else 1, 1)
     count = (~mask).sum(1)
-    width = V - (min(k, 1) if mode == "tokens" else k)
+    width = V if mode == "tokens" else V - k
     kept = torch.sort(mask.to(torch.uint8), dim=1, stable=True).indices[:, :width]
     return mask, torch.where(torch.arange(width, device=mask.device) < count[:, None], kept, -1), count

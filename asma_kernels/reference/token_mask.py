@@ -22,5 +22,7 @@ def token_mask(
     most = tau * pad(numbers, (0, 1), value=float("-inf")).amax(1, keepdim=True)
     share = torch.where(most > 0, wide / most, wide * 0)
     ids_shuffle = torch.sort(share + noise.detach(), dim=1, stable=True).indices
-    ids_restore = torch.empty_like(ids_shuffle).scatter_(1, ids_shuffle, torch.arange(L, device=score.device).expand(N, L))
+    ids_restore = torch.empty_like(ids_shuffle).scatter_(
+        1, ids_shuffle, torch.arange(L, device=score.device).expand(N, L)
+    )
     return ids_shuffle[:, :keep].contiguous(), ids_restore, (ids_restore >= keep).to(score.dtype)

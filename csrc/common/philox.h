@@ -17,21 +17,29 @@ struct Philox {
             static_cast<uint32_t>(c >> 32)};
   }
 
+#if defined(__AVX512DQ__)
+  // AVX-512 multiplies in 64-bit lanes: numbers stay in them, with anything in the upper half, unpacked between rounds.
+  using Number = uint64_t;
+#else
+  using Number = uint32_t;
+#endif
+
   ASMA_INLINE uint32_t word(uint32_t element, uint32_t row) const {
-    uint32_t c0 = element, c1 = row, c2 = call0, c3 = call1, k0 = key0, k1 = key1;
+    Number c0 = element, c1 = row, c2 = call0, c3 = call1;
+    uint32_t k0 = key0, k1 = key1;
     for (int round = 0; round < 10; ++round) {
-      const uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0;
-      const uint64_t p1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
-      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-      const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-      c1 = static_cast<uint32_t>(p1);
-      c3 = static_cast<uint32_t>(p0);
+      const uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * static_cast<uint32_t>(c0);
+      const uint64_t p1 = static_cast<uint64_t>(0xCD9E8D57u) * static_cast<uint32_t>(c2);
+      const Number n0 = static_cast<Number>(p1 >> 32) ^ c1 ^ k0;
+      const Number n2 = static_cast<Number>(p0 >> 32) ^ c3 ^ k1;
+      c1 = static_cast<Number>(p1);
+      c3 = static_cast<Number>(p0);
       c0 = n0;
       c2 = n2;
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
-    return c0;
+    return static_cast<uint32_t>(c0);
   }
 };
 

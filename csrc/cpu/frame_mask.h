@@ -19,5 +19,5 @@ struct FrameMask {
 
 ASMA_DECLARE_KERNEL(
     // kept: contiguous (N, T - drop - extra); clips [begin, end).
-    template <class T> void frame_mask(const ::asma::FrameMask& a, ::asma::Philox random, const T* energy, int64_t* kept,
-                                       int64_t begin, int64_t end);)
+    template <class T> void frame_mask(const ::asma::FrameMask& a, ::asma::Philox random, const T* energy,
+                                       int64_t* kept, int64_t begin, int64_t end);)

@@ -38,7 +38,7 @@ ASMA_INLINE void draw(const Philox& random, int64_t token, int64_t row, Rows& ke
   __builtin_memcpy(&keys, drawn, sizeof(keys));
 }
 
-// As Selection and smallest of select.h, for kRows rows side by side.
+// As `smallest` of select.h, for kRows rows side by side: the bound of each, and how many keys equal to it are taken.
 struct Selections {
   Rows bound, equal;
 
@@ -129,8 +129,9 @@ void joint_mask(const JointMask& a, Philox random, bool* mask, int64_t* kept, in
   int64_t left = 0;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t place = once ? 0 : (row - begin) % kRows;
-    if (place == 0 && !(once && row > begin)) mask_rows(a, random, group, once ? 0 : row);
-    if (!once || row == begin) left = read_row(a, group, place, masked.data, joints.data);
+    const bool fresh = once ? row == begin : place == 0;
+    if (fresh) mask_rows(a, random, group, once ? 0 : row);
+    if (fresh || !once) left = read_row(a, group, place, masked.data, joints.data);
     for (int64_t v = 0; v < a.V; ++v) mask[row * a.V + v] = masked[v];
     for (int64_t i = 0; i < a.width; ++i) kept[row * a.width + i] = i < left ? joints[i] : -1;
     count[row] = left;

@@ -10,7 +10,7 @@ struct JointMask {
   enum Mode { fixed, tokens, deterministic };
   int64_t V;               // joints
   const int64_t* weights;  // (V) tokens of each joint; below 0 counts as 0
-  int64_t total;           // sum of the weights, below 2^24
+  int64_t total;           // sum of the weights, below 2^20
   int64_t k;               // joints (tokens: tokens) to be masked
   int64_t width;           // columns of kept
   Mode mode;

@@ -88,8 +88,8 @@ template <int Count> ASMA_INLINE void store(half* to, lanes_t<float, Count> numb
   lanes_of::write_16<Count>(to, rounded | ((bits >> 16) & 0x8000u));
 }
 
-// Calls body.operator()<Count>(i) over [0, size) by whole vectors. The last may overlap the one before, so body must not
-// read what it writes. Rows shorter than a vector go by narrower ones.
+// Calls body.operator()<Count>(i) over [0, size) by whole vectors. The last may overlap the one before, so body must
+// not read what it writes. Rows shorter than a vector go by narrower ones.
 template <int Count, class Body> ASMA_INLINE void for_lanes(int64_t size, const Body& body) {
   if (size >= Count) {
     for (int64_t i = 0; i + Count <= size; i += Count) body.template operator()<Count>(i);

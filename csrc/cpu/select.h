@@ -3,7 +3,6 @@
 #pragma once
 #include <stdint.h>
 
-#include "../common/philox.h"
 #include "../common/scalar.h"
 
 namespace asma {
@@ -23,25 +22,24 @@ static ASMA_INLINE int32_t ordered_key(uint32_t word) { return static_cast<int32
 // Room that `smallest` wants for the keys of a row: whole vectors, so that its loop has no tail.
 static ASMA_INLINE int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
 
-// The keys of elements [0, count) of a row of random words, padded with the largest key.
-static ASMA_INLINE void draw_keys(const Philox& random, int64_t row, int64_t count, int32_t* __restrict__ keys) {
-  for (int64_t i = 0; i < count; ++i)
-    keys[i] = ordered_key(random.word(static_cast<uint32_t>(i), static_cast<uint32_t>(row)));
-  for (int64_t i = count; i < padded(count); ++i) keys[i] = INT32_MAX;
-}
-
 // Which keys are the smallest: those below the bound, and the first `equal` of those that equal it.
 template <class Key> struct Selection {
   Key bound;
   int64_t equal;
-
-  // Asked once for each key, in the order of the row.
-  ASMA_INLINE bool takes(Key key) {
-    const bool tie = (key == bound) & (equal > 0);
-    equal -= tie;
-    return (key < bound) | tie;
-  }
 };
+
+// taken[i]: whether the selection has key i.
+template <class Key>
+static ASMA_INLINE void mark(const Selection<Key>& selection, const Key* keys, int64_t count,
+                             bool* __restrict__ taken) {
+  for (int64_t i = 0; i < count; ++i) taken[i] = keys[i] < selection.bound;
+  int64_t equal = selection.equal;
+  for (int64_t i = 0; i < count && equal > 0; ++i)
+    if (keys[i] == selection.bound) {
+      taken[i] = true;
+      --equal;
+    }
+}
 
 template <class Key> struct KeyBits;
 template <> struct KeyBits<int32_t> {

@@ -19,7 +19,9 @@ template <class A> struct Affine {
 };
 
 template <class In, class Out> void copy(const In* from, Out* to, int64_t width) {
-  for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) { store<L>(to + i, load<L>(from + i)); });
+  for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+    store<L>(to + i, load<L>(from + i));
+  });
 }
 template <class Same> void copy(const Same* from, Same* to, int64_t width) {
   __builtin_memcpy(to, from, static_cast<size_t>(width) * sizeof(Same));
@@ -35,7 +37,9 @@ void apply_identity(const Affine<A>& f, const In* in, int64_t in_step, Out* out,
       continue;
     }
     const A added = f.offset[row];
-    for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) { store<L>(to + i, load<L>(from + i) + added); });
+    for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+      store<L>(to + i, load<L>(from + i) + added);
+    });
   }
 }
 

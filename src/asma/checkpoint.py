@@ -22,7 +22,8 @@ import torch
 from asma_kernels import Skeleton
 
 from . import __version__
-from .config import EncoderConfig, from_dict, to_dict
+from .config import EncoderConfig
+from .config_file import from_dict, to_dict
 from .extras import extra
 from .models import Encoder
 

@@ -1,23 +1,17 @@
-"""What a pretraining run does, as data: dataclasses, presets, and their JSON file.
+"""What a pretraining run does, as data: dataclasses and presets. Their JSON file: config_file.py.
 
-Every class checks itself when it is made, so that a bad value ends before anything is computed or written. What must fit
-the data (joints of the skeleton, frames, clips) is checked by ``check_fits``.
+Every class checks itself when it is made, so that a bad value ends before anything is computed or written. What must
+fit the data (joints of the skeleton, frames, clips) is checked by ``check_fits``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import types
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import torch
 
 from asma_kernels import Skeleton
-
-T = TypeVar("T")
 
 PAPER_CHANNELS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 PAPER_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
@@ -124,10 +118,10 @@ class EncoderConfig:
     partition: Literal["uniform", "distance", "spatial", "spatial-full"] = "spatial"
     """How the graph is split; see asma_kernels.Skeleton.partition."""
     segments: int = 1
-    """The feature is the mean over each of that many equal parts of a clip, one after the other; training takes one."""
+    """The feature is the means over that many equal parts of a clip, one after the other; pretraining takes one."""
     input_gain: float = 0.0
-    """Start the first batch norm so that joints keep their share of the spread of all coordinates, which becomes this, and
-    each joint and axis is shifted by a normal random number of its own; 0 for ones and zeros (PSTL)."""
+    """Start the first batch norm so that joints keep their share of the spread of all coordinates, which becomes this,
+    and each joint and axis is shifted by a normal random number of its own; 0 for ones and zeros (PSTL)."""
 
     def __post_init__(self) -> None:
         need(self.in_channels >= 1, "encoder.in_channels must be at least 1", self.in_channels)
@@ -265,11 +259,11 @@ def with_masks(config: PretrainConfig, name: str) -> PretrainConfig:
 
 _CPU = PretrainConfig(
     data=DataConfig(frames=32, face="hips", scale=True),
-    views=ViewConfig(shear=0.3, flip=0.0, per_clip=True),
+    views=ViewConfig(flip=0.0, per_clip=True),
     masks=MaskConfig(joints=4, frames=6, extra_frames=6),
-    encoder=EncoderConfig(channels=(32, 64, 128), strides=(2, 2, 2), dropout=0.0, segments=4, input_gain=1.2),
+    encoder=EncoderConfig(channels=(32, 64, 256), strides=(2, 2, 2), dropout=0.0, segments=4, input_gain=1.2),
     projector=ProjectorConfig(width=512, lambd=5e-3),
-    optimiser=OptimiserConfig(lr=2e-3, batch=64, steps=1200, warmup=0.05),
+    optimiser=OptimiserConfig(lr=5e-4, batch=64, steps=1500, warmup=0.05),
     bfloat16=True,
     calibrate=True,
 )
@@ -278,7 +272,11 @@ PRESETS = {
     "asma": PretrainConfig(),
     "pstl": PretrainConfig(masks=MaskConfig(degree="high", motion="high", joint_mode="tokens")),
     "cpu": _CPU,
-    "demo": replace(_CPU, optimiser=replace(_CPU.optimiser, steps=200)),
+    "demo": replace(
+        _CPU,
+        encoder=replace(_CPU.encoder, channels=(32, 64, 128)),
+        optimiser=replace(_CPU.optimiser, lr=1e-3, steps=200),
+    ),
 }
 """asma: the paper's settings. pstl: PSTL's masks with them. cpu: learns on small sets on a few cores. demo: minutes."""
 
@@ -291,74 +289,3 @@ def preset(name: str) -> PretrainConfig:
     """
     need(name in PRESETS, f"preset must be one of {', '.join(PRESETS)}", repr(name))
     return PRESETS[name]
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain dicts, lists, numbers and strings, as JSON and ``torch.load(weights_only=True)`` take them."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
-def from_dict(cls: type[T], values: object, where: str = "config") -> T:
-    """A config from what ``to_dict`` gave, every key and type checked.
-
-    Raises:
-        ValueError: an unknown or missing key, a value of the wrong type or out of its range.
-
-    >>> from_dict(OptimiserConfig, to_dict(OptimiserConfig(batch=4))).batch
-    4
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} must be an object of keys and values, got {values!r}")
-    hints = get_type_hints(cls)
-    known = [each.name for each in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    for key in values:
-        need(key in known, f"{where} must have no other keys than {', '.join(known)}", repr(key))
-    for key in known:
-        need(key in values, f"{where} must have the key {key}", ", ".join(map(str, values)) or "none")
-    try:
-        return cls(**{key: _typed(hints[key], values[key], f"{where}.{key}") for key in known})
-    except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, where)  # type: ignore[arg-type]
-    origin, options = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        need(value in options, f"{where} must be one of {', '.join(map(str, options))}", repr(value))
-        return value
-    if origin in (Union, types.UnionType):
-        return None if value is None else _typed(next(each for each in options if each is not type(None)), value, where)
-    if origin is tuple:
-        need(isinstance(value, list | tuple), f"{where} must be a list", repr(value))
-        return tuple(_typed(options[0], each, where) for each in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # bool is an int to Python, not to a reader of the file.
-    need(
-        isinstance(value, hint) and (hint is bool or not isinstance(value, bool)),
-        f"{where} must be of type {hint.__name__}",
-        repr(value),
-    )
-    return value
-
-
-def save_config(path: Path, config: Any) -> None:
-    path.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
-
-
-def load_config(path: Path) -> PretrainConfig:
-    """The config of a run folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is not JSON or breaks a rule; the message names the file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: the folder holds no run")
-    try:
-        return from_dict(PretrainConfig, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path} is not the config of a run: {error}") from None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-class MissingExtra(ImportError):
+class MissingExtraError(ImportError):
     """A package of the train extra is not installed."""
 
 
@@ -16,13 +16,15 @@ def extra(module: str) -> Any:
     """Import a module of the train extra.
 
     Raises:
-        MissingExtra: it is not installed; the message says what to run.
+        MissingExtraError: it is not installed; the message says what to run.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise MissingExtra(f"{package} is needed here and is not installed ({error}): pip install 'asma-kernels[train]'") from None
+        raise MissingExtraError(
+            f"{package} is needed here and is not installed ({error}): pip install 'asma-kernels[train]'"
+        ) from None
 
 
 class Progress:

@@ -57,7 +57,7 @@ def styled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
     """Run a function under this module's settings of matplotlib, which are gone afterwards.
 
     Raises:
-        MissingExtra: when called, if matplotlib is not installed.
+        MissingExtraError: when called, if matplotlib is not installed.
     """
 
     @functools.wraps(function)

@@ -84,8 +84,7 @@ def pair(skeleton: Skeleton, name: str) -> tuple[int, int]:
         wanted = {side, name.removesuffix("s")}
         matches = [joint for joint, words in enumerate(skeleton.names) if wanted == set(words.lower().split("_"))]
         if len(matches) != 1:
-            raise ValueError(
-                f"data.face must be none: the skeleton {skeleton.name} has no joint named {side}_{name.removesuffix('s')}"
-            )
+            joint = f"{side}_{name.removesuffix('s')}"
+            raise ValueError(f"data.face must be none: the skeleton {skeleton.name} has no joint named {joint}")
         found += matches
     return found[0], found[1]

@@ -23,7 +23,8 @@ from .checkpoint import (
     save_encoder,
     write_text,
 )
-from .config import OptimiserConfig, PretrainConfig, load_config, save_config, to_dict
+from .config import OptimiserConfig, PretrainConfig
+from .config_file import difference, load_config, to_dict
 from .extras import Progress, extra
 from .models import Encoder, projector
 from .views import ThreeViews
@@ -31,7 +32,7 @@ from .views import ThreeViews
 KIND = "pretraining checkpoint"
 
 
-class NonFiniteLoss(ValueError):
+class NonFiniteLossError(ValueError):
     """The loss became NaN or infinite."""
 
 
@@ -170,32 +171,35 @@ class Log:
         write_text(self.file, "".join(line + "\n" for line in kept))
         self.board = extra("torch.utils.tensorboard").SummaryWriter(str(folder)) if run.config.tensorboard else None
         self.losses: list[torch.Tensor] = []
+        self.seconds = json.loads(kept[-1])["seconds"] if kept else 0.0
         self.since = time.perf_counter()
 
     def add(self, loss: torch.Tensor) -> None:
         self.losses.append(loss)
 
     def write(self) -> dict[str, float]:
-        """A line with the mean loss since the last one, the learning rate and the speed.
+        """A line with the mean loss since the last one, the learning rate, the speed, and the seconds of all steps.
 
         Raises:
-            NonFiniteLoss: one of the losses was NaN or infinite.
+            NonFiniteLossError: one of the losses was NaN or infinite.
         """
         run = self.run
         losses = torch.stack(self.losses).tolist()
         first = run.step - len(losses) + 1
         for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
-                raise NonFiniteLoss(
+                raise NonFiniteLossError(
                     f"the loss became {loss} in step {step} of {run.total_steps}: try a lower optimiser.lr (it is "
                     f"{run.config.optimiser.lr}) or bfloat16 off; the last checkpoint is from before"
                 )
         now = time.perf_counter()
+        self.seconds += now - self.since
         values = {
             "step": run.step,
             "loss": sum(losses) / len(losses),
             "lr": run.optimiser.param_groups[0]["lr"],
             "clips_per_second": round(len(losses) * run.config.optimiser.batch / (now - self.since), 1),
+            "seconds": round(self.seconds, 2),
         }
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
@@ -230,8 +234,11 @@ def pretrain(
     Raises:
         FileExistsError: the folder holds a run and ``resume`` is off.
         ValueError: config and data do not fit, the folder's run is another one, or its checkpoint is damaged.
-        NonFiniteLoss: the loss became NaN or infinite; the message names the step.
+        NonFiniteLossError: the loss became NaN or infinite; the message names the step.
+        MissingExtraError: safetensors, or tensorboard where asked for, is not installed.
     """
+    for module in ["safetensors", *["tensorboard"] * config.tensorboard]:
+        extra(module)  # rather now than after hours
     run = Pretraining(config, clips, skeleton)
     started = start_or_resume(run, folder, resume)
     log = Log(folder, run)
@@ -258,7 +265,7 @@ def start_or_resume(run: Pretraining, folder: Path, resume: bool) -> int:
     """Make the folder, or load what it holds; the number of steps that are done."""
     config_file, checkpoint_file = folder / CONFIG_FILE, folder / CHECKPOINT_FILE
     if resume:
-        found = difference(to_dict(load_config(config_file)), to_dict(run.config))
+        found = difference(to_dict(load_config(config_file, PretrainConfig)), to_dict(run.config))
         if found:
             raise ValueError(f"{folder} holds a run with another {found}: leave the option away or take another folder")
         # Stopped before its first checkpoint, a run starts again.
@@ -268,17 +275,5 @@ def start_or_resume(run: Pretraining, folder: Path, resume: bool) -> int:
         raise FileExistsError(f"{folder} holds a run already: go on with it by --resume, or take another folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        save_config(config_file, run.config)
+        write_text(config_file, json.dumps(to_dict(run.config), indent=2) + "\n")
     return run.step
-
-
-def difference(saved: dict[str, Any], wanted: dict[str, Any], where: str = "") -> str:
-    """The first key in which two configs differ, with both values; the empty string if none does."""
-    for key, value in saved.items():
-        if isinstance(value, dict):
-            found = difference(value, wanted[key], f"{where}{key}.")
-            if found:
-                return found
-        elif value != wanted[key]:
-            return f"{where}{key} ({value}, not {wanted[key]})"
-    return ""

@@ -101,7 +101,7 @@ def write_report(folder: str | os.PathLike[str], results: Results) -> Path:
         The path of the page.
 
     Raises:
-        MissingExtra: matplotlib or scikit-learn is not installed.
+        MissingExtraError: matplotlib or scikit-learn is not installed.
         ValueError: a metrics file has no line, or features, labels and classes do not fit.
     """
     page = _page(results)
@@ -137,7 +137,7 @@ def embed(features: torch.Tensor, seed: int = 0) -> NDArray[np.float32]:
     Features are standardised and reduced to 30 principal components first. Deterministic.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
+        MissingExtraError: scikit-learn is not installed.
     """
     x = features.detach().float().cpu()
     x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-4)

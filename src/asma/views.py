@@ -12,7 +12,6 @@ from asma_kernels.rng import Draws
 
 from .config import MaskConfig, ViewConfig
 
-
 OTHER_AXES = 1.0
 """Degrees, at most, about the axes that are not the drawn one (PSTL)."""
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "common.h"
 
@@ -14,12 +15,12 @@ BarlowTwins arguments(const Tensor& z1, const Tensor& z2, double lambd, double e
   check_dim(kOp, "z1 (N, D)", z1, 2);
   check_dim(kOp, "z2 (N, D)", z2, 2);
   const int64_t N = z1.size(0), D = z1.size(1);
-  STD_TORCH_CHECK(z2.size(0) == N && z2.size(1) == D, kOp, ": z1 and z2 must have one shape, got (", N, ", ", D, ") and (",
-                  z2.size(0), ", ", z2.size(1), ")");
+  STD_TORCH_CHECK(z2.size(0) == N && z2.size(1) == D, kOp, ": z1 and z2 must have one shape, got (", N, ", ", D,
+                  ") and (", z2.size(0), ", ", z2.size(1), ")");
   STD_TORCH_CHECK(z1.scalar_type() == z2.scalar_type(), kOp, ": z1 and z2 must have one dtype");
   STD_TORCH_CHECK(N > 0, kOp, ": N must be > 0, got 0");
   STD_TORCH_CHECK(eps > 0, kOp, ": eps must be > 0, got ", eps);
-  return {N, D, {z1.stride(0), z2.stride(0)}, {z1.stride(1), z2.stride(1)}, eps, lambd};
+  return {N, D, {z1.stride(0), z2.stride(0)}, {z1.stride(1), z2.stride(1)}, lambd, eps};
 }
 
 ScalarType sums_dtype(const Tensor& z) {
@@ -28,39 +29,49 @@ ScalarType sums_dtype(const Tensor& z) {
 
 int64_t panels_of(int64_t size) { return (size + kPanel - 1) / kPanel; }
 
-template <class A> void multiply(const PanelProduct<A>& product) {
-  const int64_t count = panels_of(product.size), tiles = product.symmetric ? count * (count + 1) / 2 : count * count;
-  torch::stable::parallel_for(0, tiles, grain(product.depth * kPanel * kPanel / 16),
-                              [&, kernel = ASMA_PICK(barlow_twins_multiply<A>)](int64_t begin, int64_t end) {
-                                kernel(product, begin, end);
-                              });
+// Tiles of all products are shared out together.
+template <class A> void multiply(const std::vector<PanelProduct<A>>& products) {
+  const auto kernel = ASMA_PICK(barlow_twins_multiply<A>);
+  const PanelProduct<A>& any = products[0];
+  const int64_t count = panels_of(any.size), tiles = any.symmetric ? count * (count + 1) / 2 : count * count;
+  const int64_t all = tiles * static_cast<int64_t>(products.size());
+  torch::stable::parallel_for(0, all, grain(any.depth * kPanel * kPanel / 16), [&](int64_t begin, int64_t end) {
+    for (const PanelProduct<A>& product : products) {
+      kernel(product, begin, end);
+      begin -= tiles;
+      end -= tiles;
+    }
+  });
 }
 
 // N < D: the Gram matrices, in steps of kDepth columns; the statistics come from the same visit to them.
 template <class T>
-void gram_matrices(const BarlowTwins& a, const Tensor& z1, const Tensor& z2, double* statistics, Tensor& work, acc_t<T>* out) {
+void gram_matrices(const BarlowTwins& a, const Tensor& z1, const Tensor& z2, double* statistics, Tensor& work,
+                   acc_t<T>* out) {
   using A = acc_t<T>;
   const auto statistics_of = ASMA_PICK(barlow_twins_statistics<T>);
   const auto pack = ASMA_PICK(barlow_twins_pack_samples<T>);
   A* panels[2] = {mutable_data<A>(work), mutable_data<A>(work) + panels_of(a.N) * kPanel * kDepth};
   for (int64_t first = 0; first < a.D; first += kDepth) {
     const int64_t last = std::min(first + kDepth, a.D);
-    torch::stable::parallel_for(first / kPanel, panels_of(last), grain(8 * a.N * kPanel), [&](int64_t begin, int64_t end) {
+    const auto prepare = [&](int64_t begin, int64_t end) {
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t from = panel * kPanel, to = std::min(from + kPanel, a.D);
         statistics_of(a, data<T>(z1), data<T>(z2), statistics, panel, panel + 1);
         pack(a, 0, data<T>(z1), statistics, first, panels[0], from, to);
         pack(a, 1, data<T>(z2), statistics, first, panels[1], from, to);
       }
-    });
-    for (int side = 0; side < 2; ++side)
-      multiply<A>({panels[side], panels[side], out + side * a.N * a.N, a.N, kDepth, last - first, true, first > 0});
+    };
+    torch::stable::parallel_for(first / kPanel, panels_of(last), grain(8 * a.N * kPanel), prepare);
+    multiply<A>({{panels[0], panels[0], out, a.N, last - first, true, first > 0},
+                 {panels[1], panels[1], out + a.N * a.N, a.N, last - first, true, first > 0}});
   }
 }
 
 // N >= D: N c, in steps of kDepth samples.
 template <class T>
-void correlation(const BarlowTwins& a, const Tensor& z1, const Tensor& z2, double* statistics, Tensor& work, acc_t<T>* out) {
+void correlation(const BarlowTwins& a, const Tensor& z1, const Tensor& z2, double* statistics, Tensor& work,
+                 acc_t<T>* out) {
   using A = acc_t<T>;
   const auto statistics_of = ASMA_PICK(barlow_twins_statistics<T>);
   const auto pack = ASMA_PICK(barlow_twins_pack_columns<T>);
@@ -74,12 +85,12 @@ void correlation(const BarlowTwins& a, const Tensor& z1, const Tensor& z2, doubl
       pack(a, 0, data<T>(z1), statistics, first, last, panels[0], begin, end);
       pack(a, 1, data<T>(z2), statistics, first, last, panels[1], begin, end);
     });
-    multiply<A>({panels[0], panels[1], out, a.D, kDepth, last - first, false, first > 0});
+    multiply<A>({{panels[0], panels[1], out, a.D, last - first, false, first > 0}});
   }
 }
 
 // sums: N^2 times the sum of c_ij^2, over all i and j (N < D) or over i != j (N >= D). With N < D the diagonal is taken
-// from that sum afterwards, in double: a part of about min(N, D) / D of it, so float32 loses nothing that counts.
+// out in double, so that nothing is lost beside the rounding of the Gram matrices: a few 1e-8 of lambd * sum c_ij^2.
 double loss_of(const BarlowTwins& a, const double* statistics, const double* sums) {
   double on = 0, off = 0, diagonal_squares = 0;
   for (int64_t i = 0; i < a.D; ++i) {
@@ -108,9 +119,9 @@ std::tuple<Tensor, Tensor, Tensor> barlow_twins(const Tensor& z1, const Tensor& 
     A* out = mutable_data<A>(products);
     if (gram) gram_matrices<T>(a, z1, z2, numbers, work, out);
     else correlation<T>(a, z1, z2, numbers, work, out);
-    torch::stable::parallel_for(0, size, grain(size), [&, kernel = ASMA_PICK(barlow_twins_row_sums<A>)](
-                                                          int64_t begin, int64_t end) {
-      kernel(a, out, mutable_data<double>(sums), begin, end);
+    const auto row_sums = ASMA_PICK(barlow_twins_row_sums<A>);
+    torch::stable::parallel_for(0, size, grain(size), [&](int64_t begin, int64_t end) {
+      row_sums(a, out, mutable_data<double>(sums), begin, end);
     });
     *mutable_data<A>(loss) = static_cast<A>(loss_of(a, numbers, data<double>(sums)));
   });
@@ -118,7 +129,8 @@ std::tuple<Tensor, Tensor, Tensor> barlow_twins(const Tensor& z1, const Tensor& 
 }
 
 std::tuple<Tensor, Tensor> barlow_twins_backward(const Tensor& grad, const Tensor& z1, const Tensor& z2,
-                                                 const Tensor& statistics, const Tensor& products, double lambd, double eps) {
+                                                 const Tensor& statistics, const Tensor& products, double lambd,
+                                                 double eps) {
   const BarlowTwins a = arguments(z1, z2, lambd, eps);
   const bool gram = a.N < a.D;
   const int64_t size = std::min(a.N, a.D), count = panels_of(size);
@@ -139,17 +151,18 @@ std::tuple<Tensor, Tensor> barlow_twins_backward(const Tensor& grad, const Tenso
     using A = acc_t<T>;
     const double scale = static_cast<double>(*data<A>(grad));
     A* panels[2] = {mutable_data<A>(work), mutable_data<A>(work) + count * kPanel * count * kPanel};
+    const auto pack = ASMA_PICK(barlow_twins_pack_product<A>);
     for (int side = 0; side < 2; ++side) {
       const A* product = data<A>(products) + (gram ? (1 - side) * size * size : 0);
-      torch::stable::parallel_for(0, count, grain(size * kPanel), [&, kernel = ASMA_PICK(barlow_twins_pack_product<A>)](
-                                                                      int64_t begin, int64_t end) {
-        kernel(size, a.N, product, !gram && side == 0, panels[side], begin, end);
+      torch::stable::parallel_for(0, count, grain(size * kPanel), [&](int64_t begin, int64_t end) {
+        pack(size, a.N, product, !gram && side == 0, panels[side], begin, end);
       });
     }
     const int64_t tasks = gram ? panels_of(a.D) : (a.N + kRows - 1) / kRows;
-    torch::stable::parallel_for(0, tasks, 1, [&, kernel = ASMA_PICK(barlow_twins_backward<T>)](int64_t begin, int64_t end) {
-      kernel(a, scale, data<T>(z1), data<T>(z2), data<double>(statistics), panels[0], panels[1], mutable_data<T>(grad_z1),
-             mutable_data<T>(grad_z2), begin, end);
+    const auto kernel = ASMA_PICK(barlow_twins_backward<T>);
+    torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+      kernel(a, scale, data<T>(z1), data<T>(z2), data<double>(statistics), panels[0], panels[1],
+             mutable_data<T>(grad_z1), mutable_data<T>(grad_z2), begin, end);
     });
   });
   return {grad_z1, grad_z2};

@@ -15,7 +15,8 @@ Tensor frame_mask(const Tensor& energy, int64_t drop, std::string which, int64_t
   STD_TORCH_CHECK(which == "high" || which == "low", "frame_mask: which must be high or low, got ", which);
   STD_TORCH_CHECK(T < INT32_MAX, "frame_mask: T must be below 2^31 - 1, got ", T);
   STD_TORCH_CHECK(0 <= drop && drop <= T && 0 <= extra && extra <= T - drop,
-                  "frame_mask: drop and extra must be >= 0 and leave a frame, got ", drop, " and ", extra, " with T = ", T);
+                  "frame_mask: drop and extra must be >= 0 and at most T together, got ", drop, " and ", extra,
+                  " with T = ", T);
   STD_TORCH_CHECK(rng || extra == 0, "frame_mask: rng must be given with extra > 0");
   const FrameMask a{T, energy.stride(0), energy.stride(1), drop, extra, which == "low", shared};
   const Philox random = extra > 0 ? philox_of("frame_mask", *rng) : Philox{};

@@ -18,16 +18,16 @@ JointMask arguments(const Tensor& weights, int64_t k, int64_t rows, const std::s
   const int64_t V = weights.size(0);
   STD_TORCH_CHECK(0 <= k && k <= V, "joint_mask: k must be in [0, V], got ", k, " with V = ", V);
   STD_TORCH_CHECK(0 <= rows && rows <= UINT32_MAX, "joint_mask: rows must be in [0, 2^32), got ", rows);
-  constexpr int64_t kMost = 1 << 24;
+  constexpr int64_t kMost = 1 << 20;
   const int64_t* w = data<int64_t>(weights);
   int64_t total = 0;
   for (int64_t v = 0; v < V && total < kMost; ++v) total += w[v] < 0 ? 0 : w[v] < kMost ? w[v] : kMost;
-  STD_TORCH_CHECK(total < kMost, "joint_mask: weights must sum to less than 2^24");
+  STD_TORCH_CHECK(total < kMost, "joint_mask: weights must sum to less than 2^20");
   return {V,
           w,
           total,
           k,
-          mode == "tokens" && k > 0 ? V - 1 : V - k,
+          mode == "tokens" ? V : V - k,
           mode == "fixed"    ? JointMask::fixed
           : mode == "tokens" ? JointMask::tokens
                              : JointMask::deterministic,

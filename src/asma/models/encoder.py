@@ -17,10 +17,10 @@ class Encoder(nn.Module):
 
     Batch norm over joints and channels, ST-GCN blocks, mean over joints, frames and persons. The first batch norm sees
     all joints; then the dropped ones are gone: every later batch norm and the mean run over the kept joints, and the
-    graph keeps the rows and columns of the kept joints, not renormalised. Parameter names are those of PSTL, so that
-    its checkpoints load.
+    graph keeps the rows and columns of the kept joints, not renormalised. Parameter names are those of PSTL: its
+    checkpoints load.
 
-    Source: Yan et al., AAAI 2018 (ST-GCN); Zhou et al., AAAI 2023, arXiv 2302.09018 (PSTL), whose sizes are the default.
+    Source: Yan et al., AAAI 2018 (ST-GCN); Zhou et al., AAAI 2023, arXiv 2302.09018 (PSTL), with its default sizes.
 
     >>> skeleton = Skeleton.builtin("ntu25")
     >>> encoder = Encoder(EncoderConfig(), skeleton).eval()
@@ -46,8 +46,8 @@ class Encoder(nn.Module):
         channels = config.in_channels
         for place, (width, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
             # As in PSTL the first block has neither residual nor dropout.
-            first = place == 0
-            block = Block(channels, width, partitions, config.kernel, stride, 0.0 if first else config.dropout, not first)
+            dropout = config.dropout if place else 0.0
+            block = Block(channels, width, partitions, config.kernel, stride, dropout, residual=place > 0)
             self.st_gcn_networks.append(block)
             channels = width
         self.edge_importance = nn.ParameterList(nn.Parameter(torch.ones_like(self.A)) for _ in config.channels)
@@ -82,10 +82,9 @@ class Encoder(nn.Module):
     def feature_map(self, x: torch.Tensor, joints: torch.Tensor | None = None) -> torch.Tensor:
         """What the last block gives, before the means: (N * M, D, T'', V')."""
         N, C, T, V, M = x.shape
-        if (C, V) != (self.config.in_channels, self.A.shape[1]):
-            raise ValueError(
-                f"Encoder: x must be (N, {self.config.in_channels}, T, {self.A.shape[1]}, M), got shape {tuple(x.shape)}"
-            )
+        if (self.config.in_channels, self.A.shape[1]) != (C, V):
+            wanted = f"(N, {self.config.in_channels}, T, {self.A.shape[1]}, M)"
+            raise ValueError(f"Encoder: x must be {wanted}, got shape {tuple(x.shape)}")
         x = x.permute(0, 4, 3, 1, 2).reshape(N * M, V * C, T)
         x = self.data_bn(x).view(N * M, V, C, T).permute(0, 2, 3, 1)
         if joints is not None and joints.dim() == 2:

@@ -1,0 +1,269 @@
+"""The main job from end to end: pretrain both encoders, measure what they learnt, distil them, write it all down.
+
+Every finished stage is a file of the demo's folder, so the same command goes on where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from .align import AlignConfig, AlignResult, align_probe, make_teacher
+from .checkpoint import METRICS_FILE, load_checkpoint, save_checkpoint, versions, write_text
+from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, load_classifier, save_classifier
+from .config import OptimiserConfig, PretrainConfig, preset, with_masks
+from .config_file import difference, load_config, to_dict
+from .distill import DistillConfig, distill
+from .evaluate import encode_clips, evaluation_mode, knn, linear_probe, raw_baseline
+from .extras import extra
+from .mask_picture import mask_clip
+from .models import Encoder
+from .models.alignment import Mode
+from .prepare import Split, open_split
+from .pretrain import Pretraining, pretrain
+from .report import Model, Results, Row, write_report
+from .results import device_name, markdown, summary
+from .scores import Scores, score
+
+DEMO_FILE = "demo.json"
+RESULTS_FILE = "results.json"
+TABLE_FILE = "results.md"
+SCORES_FILE = "scores.pt"
+KIND = "scores of a demo"
+
+RAW, RANDOM, ALIGNED, STUDENT = "raw coordinates", "random encoder", "aligned", "student"
+ENCODERS = {"pstl": "PSTL's masks", "e1": "encoder 1", "e2": "encoder 2"}
+RANDOM_ALIGNED = "two random encoders, aligned"
+OTHER_SEED = 1 << 32
+"""Added to a seed for its second random encoder."""
+TOGETHER: dict[Mode, str] = {"mean": "mean", "concat": "concatenation", "aligned": ALIGNED}
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What is compared, and on which clips."""
+
+    data: str = "builtin"
+    """"builtin" (made by code), or the path of an .npz file with the .json of the same name beside it."""
+    protocol: str = ""
+    """How clips are split, for example subject-odd-even or view-12-3; empty for the usual split of the set."""
+    centre: Literal["frame", "clip"] = "frame"
+    """Put the body at 0 in every frame, or only in the first, which keeps its way through the room."""
+    preset: Literal["demo", "cpu"] = "demo"
+    """Settings of the pretraining: demo takes minutes, cpu as long as it needs."""
+    seeds: tuple[int, ...] = (0,)
+    """Everything is done once for each; the table shows mean and standard deviation."""
+    compare_pstl: bool = False
+    """Pretrain a third encoder, with PSTL's masks."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must be different numbers, at least one, got {self.seeds}")
+
+    @property
+    def encoders(self) -> list[str]:
+        return [name for name in ENCODERS if name != "pstl" or self.compare_pstl]
+
+    def pretraining(self, encoder: str, seed: int) -> PretrainConfig:
+        """The pretraining run of one encoder."""
+        config = with_masks(preset(self.preset), encoder)
+        data = replace(config.data, clips=self.data, protocol=self.protocol, centre=self.centre)
+        return replace(config, data=data, seed=seed)
+
+    def distillation(self, seed: int) -> DistillConfig:
+        """The student's run."""
+        steps = {"demo": 200, "cpu": 1000}[self.preset]
+        optimiser = OptimiserConfig(lr=2e-3, batch=64, warmup=0.05, steps=steps)
+        return DistillConfig(optimiser=optimiser, seed=seed, bfloat16=preset(self.preset).bfloat16)
+
+
+def run_demo(config: DemoConfig, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Do what is not done yet, write results.json, results.md and report.html, and return the results.
+
+    Raises:
+        ValueError: the folder holds another demo, or data and config do not fit.
+        FileNotFoundError: the clips are not there.
+        MissingExtraError: a package that the end needs is not installed.
+    """
+    begun = time.perf_counter()
+    for module in ("safetensors", "matplotlib", "sklearn"):
+        extra(module)  # rather now than after minutes
+    split = open_split(config.pretraining("e1", config.seeds[0]).data)
+    begin(config, folder)
+    sizes = f"{len(split.train)} training and {len(split.test)} test clips, {len(split.train.classes)} classes"
+    say(f"{split.train.title}: {sizes}")
+    seeds = [run_seed(config, seed, split, folder / f"seed{seed}", say) for seed in config.seeds]
+    results = {
+        "data": split.train.title,
+        "train_clips": len(split.train),
+        "test_clips": len(split.test),
+        "config": to_dict(config),
+        "rows": {name: summary([seed.rows[name] for seed in seeds]) for name in seeds[0].rows},
+        "models": [cost(name, seeds[0], split.test_x[:1]) for name in (ALIGNED, STUDENT)],
+        "seconds": round(time.perf_counter() - begun, 1),
+        "command": shlex.join(["asma", *sys.argv[1:]]),
+        "device": device_name(),
+        "versions": versions(),
+    }
+    write_text(folder / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
+    write_text(folder / TABLE_FILE, markdown(results))
+    write_report(folder, page(config, results, seeds[0], split))
+    return results
+
+
+def begin(config: DemoConfig, folder: Path) -> None:
+    """Make the folder, or see that it holds this very demo."""
+    file = folder / DEMO_FILE
+    if file.exists():
+        found = difference(to_dict(load_config(file, DemoConfig)), to_dict(config))
+        if found:
+            raise ValueError(f"{folder} holds a demo with another {found}: take another folder by --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(to_dict(config), indent=2) + "\n")
+
+
+class Seed(NamedTuple):
+    """What one seed gave."""
+
+    folder: Path
+    encoders: dict[str, Encoder]
+    """Row -> encoder, the random one first."""
+    teacher: Classifier
+    student: Classifier
+    rows: dict[str, dict[str, Any]]
+    """Row -> top1, top5, knn, and the probabilities of the test clips."""
+
+
+def run_seed(config: DemoConfig, seed: int, split: Split, folder: Path, say: Callable[[str], None]) -> Seed:
+    """Pretrain, measure and distil, each only where its file is not there."""
+    encoders = {RANDOM: random_encoder(config.pretraining("e1", seed), split)}
+    for name in config.encoders:
+        run = folder / name
+        pretraining = config.pretraining(name, seed)
+        say(f"seed {seed}: pretraining {ENCODERS[name]}, {pretraining.optimiser.total_steps(len(split.train))} steps")
+        encoders[ENCODERS[name]] = pretrain(pretraining, split.train_x, split.train.skeleton, run, resume=run.exists())
+    file = folder / SCORES_FILE
+    if not file.exists():
+        say(f"seed {seed}: linear probe, nearest neighbour, alignment")
+        other = random_encoder(config.pretraining("e2", seed + OTHER_SEED), split)
+        rows, aligned = measure(encoders, other, split)
+        pair = [encoders[ENCODERS[name]] for name in ("e1", "e2")]
+        teacher = make_teacher(pair, aligned, split.train.classes, config.pretraining("e1", seed).data)
+        save_classifier(folder / CLASSIFIER_FILE, teacher, {"top1": aligned.top1})
+        save_checkpoint(file, KIND, {"rows": rows})
+    rows = load_checkpoint(file, KIND)["rows"]
+    teacher, _ = load_classifier(folder)
+    run = folder / "student"
+    distilling = config.distillation(seed)
+    say(f"seed {seed}: distilling the student, {distilling.optimiser.total_steps(len(split.train))} steps")
+    student = distill(teacher, split.train_x, distilling, run, resume=run.exists(), labels=split.train.label)
+    rows[STUDENT] = student_row(student, split)
+    return Seed(folder, encoders, teacher, student, rows)
+
+
+def student_row(student: Classifier, split: Split) -> dict[str, Any]:
+    """Of the student's own classifier; 1-NN on its representation."""
+    with evaluation_mode(student):
+        train, test = student.represent(split.train_x), student.represent(split.test_x)
+        found = score(student.head(test).softmax(dim=1), split.test.label)
+    return row(found, knn(train, split.train.label, test, split.test.label))
+
+
+def random_encoder(config: PretrainConfig, split: Split) -> Encoder:
+    """What pretraining starts from, with the running statistics that a trained encoder gets too."""
+    encoder = Pretraining(config, split.train_x, split.train.skeleton).encoder
+    encoder.calibrate(split.train_x)
+    return encoder.eval()
+
+
+def measure(
+    encoders: dict[str, Encoder], other_random: Encoder, split: Split
+) -> tuple[dict[str, dict[str, Any]], AlignResult]:
+    """Rows of each encoder, of both of ASMa's together, and of the coordinates alone; and both encoders' alignment.
+
+    The alignment is a network that learns from labels; what it makes of two random encoders says how much of its gain
+    is pretraining's.
+    """
+    labels, truth, classes = split.train.label, split.test.label, len(split.train.classes)
+
+    def features(encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+        return encode_clips(encoder, split.train_x), encode_clips(encoder, split.test_x)
+
+    def alone(train: torch.Tensor, test: torch.Tensor) -> dict[str, Any]:
+        return row(linear_probe(train, labels, test, truth, classes=classes), knn(train, labels, test, truth))
+
+    def together(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...], mode: Mode) -> AlignResult:
+        train, test = zip(first, second, strict=True)
+        found = align_probe(train, labels, test, truth, AlignConfig(mode=mode), classes=classes)
+        with torch.no_grad():
+            nearest = knn(found.alignment(*train), labels, found.alignment(*test), truth)
+        rows[RANDOM_ALIGNED if first is made[RANDOM] else TOGETHER[mode]] = row(found, nearest)
+        return found
+
+    raw = raw_baseline(split.train, split.test)
+    made = {name: features(encoder) for name, encoder in encoders.items()}
+    rows = {RAW: row(raw.probe, raw.knn)} | {name: alone(*each) for name, each in made.items()}
+    both = made[ENCODERS["e1"]], made[ENCODERS["e2"]]
+    results = [together(*both, mode) for mode in TOGETHER]
+    together(made[RANDOM], features(other_random), "aligned")
+    return rows, results[-1]
+
+
+def row(probe: Scores, nearest: float) -> dict[str, Any]:
+    probabilities = torch.from_numpy(probe.probabilities)
+    return {"top1": probe.top1, "top5": probe.top5, "knn": nearest, "probabilities": probabilities}
+
+
+def page(config: DemoConfig, results: dict[str, Any], seed: Seed, split: Split) -> Results:
+    """What report.html shows; its pictures are those of the first seed."""
+    masks = config.pretraining("e1", config.seeds[0]).masks
+    clip = split.test_x[0, ..., 0].permute(1, 2, 0).contiguous().numpy()
+    shown = (RANDOM, ENCODERS["e1"], ENCODERS["e2"])
+    return Results(
+        title=f"ASMa on {results['data']}",
+        lead=f"Pretrained without labels on {len(split.train)} clips, then probed on {len(split.test)} others.",
+        facts={
+            "classes": str(len(split.train.classes)),
+            "seeds": ", ".join(map(str, config.seeds)),
+            "time": f"{results['seconds']:.0f} s",
+            "device": results["device"],
+        },
+        rows=[Row(name, found["top1"], found["top5"], found["knn"]) for name, found in results["rows"].items()],
+        classes=split.test.classes,
+        masked=mask_clip(clip, split.test.skeleton, masks, config.seeds[0], title=str(split.test.name[0])),
+        metrics={ENCODERS[name]: seed.folder / name / METRICS_FILE for name in config.encoders}
+        | {STUDENT: seed.folder / "student" / METRICS_FILE},
+        scores={name: score(seed.rows[name]["probabilities"], split.test.label) for name in (RANDOM, ALIGNED)},
+        features={name: encode_clips(seed.encoders[name], split.test_x) for name in shown},
+        labels=split.test.label,
+        models=[Model(**each, top1=results["rows"][each["name"]]["top1"]) for each in results["models"]],
+    )
+
+
+def cost(name: str, seed: Seed, clip: torch.Tensor) -> dict[str, Any]:
+    """Parameters of the teacher or the student, and its time for one clip on one thread."""
+    model = seed.teacher if name == ALIGNED else seed.student
+    return {"name": name, "parameters": count_parameters(model), "milliseconds": milliseconds(model, clip)}
+
+
+def milliseconds(model: Classifier, clip: torch.Tensor, runs: int = 30) -> float:
+    """The median of some calls on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times = []
+    with evaluation_mode(model):
+        for _ in range(runs):
+            begun = time.perf_counter()
+            model(clip)
+            times.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    return round(1000 * statistics.median(times), 3)

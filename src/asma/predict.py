@@ -1,0 +1,142 @@
+"""Name the action in one clip, with a teacher or a student."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from .classifier import Classifier
+from .data.clips import ClipSet
+from .evaluate import evaluation_mode
+from .prepare import prepare
+
+__all__ = ["Prediction", "clip_of_file", "clip_of_set", "predict"]
+
+MOST_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes of a model from likely to unlikely, and their probabilities, which add up to 1."""
+
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """The five likeliest classes, one a line.
+
+        >>> print(Prediction(("wave", "kick"), (0.9, 0.1)))
+         90.0 %  wave
+         10.0 %  kick
+        """
+        best = list(zip(self.classes, self.probabilities, strict=True))[:5]
+        return "\n".join(f"{100 * probability:5.1f} %  {name}" for name, probability in best)
+
+
+def predict(model: Classifier, clip: ArrayLike) -> Prediction:
+    """Classes and probabilities of one clip, which is prepared as the model's training clips were.
+
+    Args:
+        model: a teacher or student of `load_classifier`; its mode is the same afterwards.
+        clip: (T, V, 3) real numbers, T at least 1, in the axes and with the joints of the model's training clips.
+
+    Raises:
+        ValueError: no frame, other joints than the model's, or coordinates that are not finite.
+    """
+    frames = check_clip("predict", clip, model)
+    clips = ClipSet(
+        data=frames,
+        offsets=np.array([0, len(frames)]),
+        label=np.zeros(1, np.int64),
+        subject=np.zeros(1, np.int64),
+        view=np.zeros(1, np.int64),
+        name=np.array(["clip"]),
+        classes=model.classes,
+        skeleton=model.skeleton,
+        title="one clip",
+    )
+    device = next(model.parameters()).device
+    with evaluation_mode(model):
+        found = model(prepare(clips, model.data).to(device)).float().softmax(dim=1)[0].cpu()
+    order = torch.argsort(found, descending=True, stable=True).tolist()
+    return Prediction(tuple(model.classes[label] for label in order), tuple(found[order].tolist()))
+
+
+def clip_of_set(clips: ClipSet, which: int | str) -> NDArray[np.float32]:
+    """A clip of a set by its number from 0, or by its name: (T, V, 3).
+
+    Raises:
+        ValueError: there is no such clip; the message says what there is.
+    """
+    names = clips.name.tolist()
+    if isinstance(which, str) and which in names:
+        return clips.clip(names.index(which))
+    number = int(which) if str(which).isascii() and str(which).isdigit() else None
+    if number is not None and number < len(clips):
+        return clips.clip(number)
+    near = difflib.get_close_matches(str(which), names, MOST_NAMES, 0.5) or names[:MOST_NAMES]
+    raise ValueError(
+        f"clip must be a name or a number from 0 to {len(clips) - 1} of {clips.title}, got {str(which)!r}; names are like "
+        + ", ".join(near)
+    )
+
+
+def clip_of_file(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The one clip of an .npz file: its only array, or the one called ``data``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, holds Python objects, a whole set of clips, or several arrays and none is ``data``.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there")
+    damaged = (ValueError, OSError, EOFError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error)
+    try:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is not a zip archive")
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except damaged as error:
+        raise ValueError(f"{file} must be an .npz file without pickled objects, but {error}") from None
+    if "offsets" in arrays:
+        raise ValueError(f"{file} must hold one clip, it holds a set of {max(len(arrays['offsets']) - 1, 0)}: name one of them")
+    if len(arrays) != 1 and "data" not in arrays:
+        raise ValueError(f"{file} must hold one array, or one called data, it holds {', '.join(arrays) or 'none'}")
+    return arrays["data"] if "data" in arrays else next(iter(arrays.values()))
+
+
+def check_clip(where: str, clip: ArrayLike, model: Classifier) -> NDArray[np.float32]:
+    """The clip as float32 (T, V, 3), or a ValueError that begins with `where`."""
+    found = np.asarray(clip)
+    V = model.skeleton.num_joints
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"{where}: a clip must be of real numbers, got {found.dtype}")
+    if found.ndim != 3 or found.shape[2] != 3:
+        raise ValueError(f"{where}: a clip must be (T, {V}, 3), got shape {found.shape}")
+    if found.shape[1] != V:
+        raise ValueError(
+            f"{where}: a clip must have the {V} joints of {model.skeleton.name}, on which the model was trained, got"
+            f" {found.shape[1]}"
+        )
+    if not len(found):
+        raise ValueError(f"{where}: a clip must have at least one frame, got none")
+    with np.errstate(over="ignore"):
+        frames = found.astype(np.float32)
+    broken = np.argwhere(~np.isfinite(frames))
+    if len(broken):
+        frame, joint, axis = broken[0].tolist()
+        raise ValueError(
+            f"{where}: coordinates must be finite, got {frames[frame, joint, axis]} at frame {frame}, joint {joint}"
+            f" ({model.skeleton.names[joint]})"
+        )
+    return frames

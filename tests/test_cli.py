@@ -1,0 +1,251 @@
+"""The command line: what users do, and what they get wrong."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asma import cli, config
+from asma.cli import main
+from asma.config import PRESETS, OptimiserConfig, PretrainConfig, preset, with_masks
+from asma.config_file import difference, from_dict, load_config, to_dict
+from asma.data import builtin_clips, save_clips
+from asma.prepare import open_split
+
+CLIPS = "builtin:classes=4,subjects=4,views=1,repeats=2"
+SMALL = ["--preset", "demo", "--data.clips", CLIPS, "--encoder.channels", "4", "8", "--encoder.strides", "2", "2"]
+SMALL += ["--projector.width", "16", "--optimiser.batch", "8", "--optimiser.steps", "4", "--optimiser.lr", "1e-3"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """See test_pretrain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pretraining run."""
+    folder = tmp_path_factory.mktemp("runs") / "e2"
+    assert main(["pretrain", "--out", str(folder), "--encoder-of", "e2", *SMALL]) == 0
+    return folder
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one sentence on stderr of a command that fails."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("asma: ") and captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+def test_pretrain_writes_a_run(run: Path) -> None:
+    assert {file.name for file in run.iterdir()} == {
+        "config.json", "metrics.jsonl", "checkpoint.pt", "encoder.safetensors",
+    }  # fmt: skip
+    written = load_config(run / "config.json", PretrainConfig)
+    assert written.masks == with_masks(preset("demo"), "e2").masks
+    assert (written.encoder.channels, written.optimiser.steps, written.data.clips) == ((4, 8), 4, CLIPS)
+
+
+def test_probe_and_knn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(run), "--epochs", "20"]) == 0
+    assert main(["knn", str(run), str(run / "encoder.safetensors"), "--k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r".*e2 on built-in \(seed 0\): linear probe [\d.]+ %, top 5 100.0 %", lines[0])
+    assert len(lines) == 3 and all(re.search(r": 3-NN [\d.]+ %$", line) for line in lines[1:])
+    assert lines[1].split(": ")[1] == lines[2].split(": ")[1]
+
+
+def test_probe_on_other_clips(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_clips(tmp_path / "mine.npz", builtin_clips(seed=5, classes=3, subjects=4, views=2, repeats=1))
+    assert main(["probe", str(run), "--clips", str(tmp_path / "mine.npz"), "--protocol", "view-1-2"]) == 0
+    assert "linear probe" in capsys.readouterr().out
+
+
+def test_resume_needs_nothing_but_the_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "metrics.jsonl").read_text()
+    assert main(["pretrain", "--out", str(run), "--resume"]) == 0
+    assert (run / "metrics.jsonl").read_text() == before
+    wrong = complaint(capsys, "pretrain", "--resume", "--out", str(run), "--optimiser.lr", "1")
+    assert "another optimiser.lr (0.001, not 1.0)" in wrong
+
+
+def test_damaged_checkpoint_is_one_sentence(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in ("config.json", "checkpoint.pt"):
+        (tmp_path / file).write_bytes((run / file).read_bytes())
+    (tmp_path / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes()[:5000])
+    said = complaint(capsys, "pretrain", "--resume", "--out", str(tmp_path))
+    assert str(tmp_path / "checkpoint.pt") in said and "delete the folder" in said
+
+
+def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "asma-kernels" in out and "last metrics: {" in out and '"steps": 4' in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dance"], "command 'dance' is unknown, commands are demo, pretrain"),
+        (["pretrain", "--out", "{tmp}/x", "--data.clips", "gone.npz"], "'gone.npz' is not a file"),
+        (["pretrain", "--out", "{tmp}/x", "--data.clips", "clips.zip"], "must end in .npz"),
+        (["pretrain", "--out", "{tmp}/x", "--data.protocol", "subject-odd"], "must be field-train-test"),
+        (["pretrain", "--out", "{tmp}/x", *SMALL, "--masks.joints", "25"], "less than the 25 joints of ntu25, got 25"),
+        (
+            ["pretrain", "--out", "{tmp}/x", *SMALL, "--masks.frames", "30"],
+            "less than the 32 frames of a clip, got 30 + 6",
+        ),
+        (["pretrain", "--out", "{tmp}/x", *SMALL, "--optimiser.batch", "99"], "at most the 16 training clips, got 99"),
+        (["pretrain", "--out", "{tmp}/x", *SMALL, "--device", "cuda:77"], "device cuda:77 cannot be used"),
+        (["pretrain", "--out", "{tmp}/gone", "--resume"], "config.json is not there: the folder holds no run"),
+        (["pretrain", "--preset", "nope", "--out", "{tmp}/x"], "preset must be one of asma, pstl, cpu, demo"),
+        (["pretrain", "--out", "{tmp}/x", "--preset"], "preset must be one of"),
+        (["probe"], "give the folder of at least one"),
+        (["probe", "{tmp}/gone"], "encoder.safetensors is not there|gone is not there"),
+        (["knn", "{tmp}"], "encoder.safetensors is not there: a finished pretraining run writes it"),
+        (["info", "{tmp}/gone"], "config.json is not there"),
+        (["demo", "--seeds", "1", "1", "--out", "{tmp}/x"], "seeds must be different numbers"),
+        (["demo", "--data", "gone.npz", "--out", "{tmp}/x"], "'gone.npz' is not a file"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    message = complaint(capsys, *[each.replace("{tmp}", str(tmp_path)) for each in arguments])
+    assert any(part in message for part in said.split("|")), message
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--optimiser.lr", "-1"], ["--optimiser.lrr", "1"], []])
+def test_wrong_options_are_named_by_the_parser(tmp_path: Path, capsys, arguments: list[str]) -> None:  # noqa: ANN001
+    with pytest.raises(SystemExit) as exit:
+        main(["pretrain", "--out", *([str(tmp_path / "x")] if arguments else []), *arguments])
+    assert exit.value.code == 2 and "asma pretrain --help" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_clips_of_other_joints(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from asma.data import ClipSet
+    from asma_kernels import Skeleton
+
+    skeleton = Skeleton.builtin("ucla20")
+    clips = ClipSet(
+        np.random.default_rng(0).random((40, 20, 3)), np.arange(0, 41, 5), np.arange(8) % 2, np.arange(8) // 4 + 1,
+        np.zeros(8, int), [f"c{n}" for n in range(8)], ("a", "b"), skeleton, "ucla", "subject-1-2",
+    )  # fmt: skip
+    save_clips(tmp_path / "ucla.npz", clips)
+    said = complaint(capsys, "probe", str(run), "--clips", str(tmp_path / "ucla.npz"))
+    assert "was trained on the 25 joints of ntu25" in said and "has 20" in said
+
+
+def test_usual_split_in_words_asks_for_a_protocol(tmp_path: Path) -> None:
+    save_clips(
+        tmp_path / "c.npz", replace(builtin_clips(classes=2, subjects=2, views=1, repeats=1), usual_split="by name")
+    )
+    with pytest.raises(ValueError, match="give one by --data.protocol"):
+        open_split(replace(preset("demo").data, clips=str(tmp_path / "c.npz")))
+
+
+@pytest.mark.parametrize("package", ["tyro", "safetensors"])
+def test_missing_extra_is_one_sentence(tmp_path: Path, package: str) -> None:
+    (tmp_path / f"{package}.py").write_text("raise ImportError('no such package')\n")
+    found = subprocess.run(
+        [sys.executable, "-m", "asma", "pretrain", "--out", str(tmp_path / "x"), *SMALL],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"asma: {package} is needed here") and found.stderr.count("\n") == 1
+    assert "pip install 'asma-kernels[train]'" in found.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_killed_run_is_resumed_by_another_process(tmp_path: Path) -> None:
+    """Not an exception inside Python: the process is gone in mid-step, as when the machine dies."""
+    command = [sys.executable, "-m", "asma", "pretrain", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    options = [*SMALL, "--optimiser.steps", "200", "--checkpoint-every", "5", "--no-bfloat16"]
+    with subprocess.Popen([*command, *options], env=environment) as process:
+        while not (tmp_path / "run" / "checkpoint.pt").exists():
+            assert process.poll() is None
+        process.kill()
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert 5 <= state["step"] < 200
+    subprocess.run([*command, "--resume"], env=environment, check=True)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] == 200
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0 and main([]) == 2
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in cli.COMMANDS)
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as exit:
+            main([name, "--help"])
+        assert exit.value.code == 0
+
+
+class TestConfigFile:
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_round_trip(self, name: str) -> None:
+        assert from_dict(PretrainConfig, json.loads(json.dumps(to_dict(preset(name))))) == preset(name)
+
+    @pytest.mark.parametrize(
+        ("path", "value", "said"),
+        [
+            ("optimiser.lr", "fast", "config.optimiser.lr must be of type float, got 'fast'"),
+            ("optimiser.lr", True, "config.optimiser.lr must be of type float, got True"),
+            ("optimiser.batch", 2.5, "config.optimiser.batch must be of type int, got 2.5"),
+            ("optimiser.batch", 1, "optimiser.batch must be at least 2, the loss compares clips, got 1"),
+            ("encoder.channels", "16", "config.encoder.channels must be a list, got '16'"),
+            ("encoder.channels", [16, "x"], "must be of type int, got 'x'"),
+            ("encoder.strides", [1], "encoder.strides must be 10 positive numbers"),
+            ("masks.degree", "middle", "config.masks.degree must be one of high, low, got 'middle'"),
+            ("masks.colour", "red", "config.masks must have no other keys than degree, .*, got 'colour'"),
+            ("masks", 3, "config.masks must be an object of keys and values, got 3"),
+        ],
+    )
+    def test_bad_values(self, tmp_path: Path, path: str, value: object, said: str) -> None:
+        values = to_dict(PretrainConfig())
+        *folders, key = path.split(".")
+        place = values
+        for folder in folders:
+            place = place[folder]
+        place[key] = value
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=f"{re.escape(str(file))} is not the config of a run: .*{said}"):
+            load_config(file, PretrainConfig)
+
+    def test_missing_key_and_no_json(self, tmp_path: Path) -> None:
+        file = tmp_path / "config.json"
+        values = to_dict(PretrainConfig())
+        del values["seed"]
+        file.write_text(json.dumps(values))
+        with pytest.raises(ValueError, match="config must have the key seed"):
+            load_config(file, PretrainConfig)
+        file.write_text("{")
+        with pytest.raises(ValueError, match="is not the config of a run"):
+            load_config(file, PretrainConfig)
+
+    def test_whole_numbers_are_floats_too(self) -> None:
+        assert from_dict(OptimiserConfig, {**to_dict(OptimiserConfig()), "lr": 1}).lr == 1.0
+
+    def test_difference(self) -> None:
+        other = replace(PretrainConfig(), masks=config.MASKS["e2"])
+        assert difference(to_dict(PretrainConfig()), to_dict(PretrainConfig())) == ""
+        assert difference(to_dict(PretrainConfig()), to_dict(other)) == "masks.degree (high, not low)"

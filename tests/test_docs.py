@@ -1,0 +1,58 @@
+"""What the documentation shows runs, and what it links to exists."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import asma
+import asma_kernels
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Blocks that show a change to somebody's model are not programs by themselves.
+PROGRAMS = ["README.md", "docs/data.md"]
+
+
+def modules():
+    for package in (asma_kernels, asma):
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            # Not modules: what runs when imported, and the compiled libraries that lie beside them.
+            if not re.search(r"__main__|\.libasma_", found.name):
+                yield found.name
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_programs_in_the_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_op_is_defined_and_exported():
+    definitions = (ROOT / "docs" / "ops.md").read_text()
+    for found in pkgutil.iter_modules(importlib.import_module("asma_kernels.ops").__path__):
+        assert found.name in definitions, f"docs/ops.md does not define {found.name}"
+        assert found.name in asma_kernels.__all__
+        for room in ("reference", "../csrc/cpu", "../csrc/cpu/bind"):
+            suffix = "py" if room == "reference" else "cpp"
+            assert (ROOT / "asma_kernels" / room / f"{found.name}.{suffix}").exists()
+        assert (ROOT / "tests" / f"test_{found.name}.py").exists()
