@@ -5,8 +5,8 @@ from ._dispatch import backend, explain
 from ._version import __version__
 from .graph import SparseGraph
 from .ops.barlow_twins import barlow_twins
-from .ops.graph_conv import graph_conv
 from .ops.frame_mask import frame_mask
+from .ops.graph_conv import graph_conv
 from .ops.joint_mask import JointMask, high_degree_weights, joint_mask, low_degree_weights
 from .ops.motion_energy import motion_energy
 from .ops.philox import philox

@@ -34,7 +34,7 @@ def report() -> str:
         "built with": _built_with(),
         "instructions": _instructions(),
         "threads": f"{torch.get_num_threads()}{_setting('OMP_NUM_THREADS')}",
-        "GPU": _gpu_problem() or f"{torch.cuda.get_device_name()}, sm_{_capability()}",
+        "GPU": f"none: {_gpu_problem()}" if _gpu_problem() else f"{torch.cuda.get_device_name()}, sm_{_capability()}",
         "backend": f"{_dispatch._chosen}{_setting('ASMA_BACKEND')}",
     }
     lines = [f"{name:<14}{fact}" for name, fact in facts.items()]
@@ -72,8 +72,8 @@ def _instructions() -> str:
 
 def _gpu_problem() -> str:
     if torch.version.cuda is None:
-        return "none: this torch was built without CUDA"
-    return "" if torch.cuda.is_available() else "none: torch sees no CUDA device (no GPU, or no driver for it)"
+        return "this torch was built without CUDA"
+    return "" if torch.cuda.is_available() else "torch sees no CUDA device (no GPU, or no driver for it)"
 
 
 def _capability() -> str:
@@ -84,7 +84,7 @@ def _capability() -> str:
 def _problem(op: str, backend: str) -> str:
     device = COLUMNS[backend]
     no_gpu = _gpu_problem() if device == "cuda" else ""
-    return _dispatch.problem(op, backend, device) or (no_gpu and f"there is a kernel, but GPU: {no_gpu}")
+    return _dispatch.problem(op, backend, device) or (no_gpu and f"there is a kernel, but no GPU: {no_gpu}")
 
 
 def _table() -> list[str]:

@@ -30,7 +30,7 @@ def facts() -> dict[str, Any]:
         "asma_kernels": asma_kernels.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "built_with": built_with(),
         "cores": torch.get_num_threads(),
     }

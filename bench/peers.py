@@ -1,6 +1,6 @@
 """The same work as peers write it in eager PyTorch: our own transcriptions of the formulas of PSTL (arXiv 2302.09018),
-ST-GCN (1801.07455) and Barlow Twins (2103.03230), kept as plain as theirs are. Random parameters are arguments, so that the
-correctness gate can hand both sides the same ones; the timed calls draw them as the peers do, on the host."""
+ST-GCN (1801.07455) and Barlow Twins (2103.03230), kept as plain as theirs are. Random parameters are arguments, so that
+the correctness gate can hand both sides the same ones; the timed calls draw them as the peers do, on the host."""
 
 from __future__ import annotations
 

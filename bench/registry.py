@@ -1,4 +1,4 @@
-"""What is measured: one entry a piece of work, with ours, the peers' form, the correctness gate, bytes, flops, target."""
+"""What is measured: for each piece of work ours, the peers' form, the correctness gate, bytes, flops and target."""
 
 from __future__ import annotations
 

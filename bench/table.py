@@ -60,7 +60,7 @@ def markdown(results: dict[str, Any], earlier: dict[str, Any] | None = None) -> 
         f"# {facts['device']}",
         "",
         f"`{results['command']}`, {results['date']}; torch {facts['torch']}, asma-kernels {facts['asma_kernels']}, "
-        f"Python {facts['python']}, instruction set {facts['instruction_set']}, {facts['system']}. Medians, milliseconds. "
+        f"Python {facts['python']}, instruction set {facts['instruction_set']}. Medians, milliseconds. "
         "Float32; x is (128, 3, 50, 25, 2); graph_conv at N = 32; graph_conv and barlow_twins forward and backward. "
         "A correctness gate ran before each.",
     ]
@@ -76,8 +76,8 @@ def markdown(results: dict[str, Any], earlier: dict[str, Any] | None = None) -> 
             f"Measured limits: copy {limits['copy_bytes'] / 1e9:.1f} GB/s, copy of the clips' size "
             f"{limits['cached_copy_bytes'] / 1e9:.1f} GB/s, matrix product {limits['flops'] / 1e9:.0f} GFLOP/s.",
             "",
-            "| work | ours | limit | of limit | eager | compiled | vs eager | vs compiled | peak MiB ours / eager / compiled |"
-            + (" earlier |" if earlier else ""),
+            "| work | ours | limit | of limit | eager | compiled | vs eager | vs compiled "
+            "| peak MiB ours / eager / compiled |" + (" earlier |" if earlier else ""),
             "|---|---|---|---|---|---|---|---|---|" + ("---|" if earlier else ""),
         ]
         for name, providers in (works | _totals(works)).items():
@@ -89,8 +89,8 @@ def markdown(results: dict[str, Any], earlier: dict[str, Any] | None = None) -> 
             before = f" {_milliseconds(old.get(name, {}).get('ours'))} |" if earlier else ""
             lines.append(
                 f"| {name} | {_milliseconds(ours)} | {least * 1e3:.3g} | {100 * least / ours['median']:.0f}% "
-                f"| {_milliseconds(eager)} | {_milliseconds(compiled)} | {_ratio(ours, eager)} | {_ratio(ours, compiled)} "
-                f"| {peaks} |{before}"
+                f"| {_milliseconds(eager)} | {_milliseconds(compiled)} "
+                f"| {_ratio(ours, eager)} | {_ratio(ours, compiled)} | {peaks} |{before}"
             )
     notes = {row["work"]: row["note"] for row in results["rows"] if row["note"]}
     lines += [""] + [f"* {work}: {note}." for work, note in notes.items()]

@@ -60,8 +60,8 @@ def _hidden_site_packages() -> list[str]:
 
 
 def find_tool(name: str, at_least: tuple[int, int] = (0, 0)) -> str | None:
-    """A build tool that runs and is new enough, from PATH or beside this Python."""
-    for folder in [*os.environ.get("PATH", os.defpath).split(os.pathsep), sysconfig.get_path("scripts")]:
+    """A build tool that runs and is new enough, from beside this Python or from PATH."""
+    for folder in [sysconfig.get_path("scripts"), *os.environ.get("PATH", os.defpath).split(os.pathsep)]:
         # Run, not only found: under build isolation a script of the environment cannot import its own package.
         path = shutil.which(name, path=folder)
         version = re.search(r"(\d+)\.(\d+)", _output(path, "--version")) if path else None

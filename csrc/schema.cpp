@@ -4,7 +4,7 @@
 STABLE_TORCH_LIBRARY(asma, m) {
   m.def("isa() -> str");
 
-  m.def("philox(Tensor rng, int rows, int columns) -> Tensor");
+  m.def("philox(Tensor rng, SymInt rows, SymInt columns) -> Tensor");
 
   m.def("motion_energy(Tensor x, str reduce, float p, int stride, str boundary, Tensor? lengths) -> Tensor");
   m.def(
@@ -18,10 +18,12 @@ STABLE_TORCH_LIBRARY(asma, m) {
   m.def("token_mask(Tensor score, SymInt keep, Tensor? rng, float tau, Tensor? noise) -> (Tensor, Tensor, Tensor)");
 
   m.def(
-      "graph_conv(Tensor x, Tensor values, Tensor? edges, int K, int V, int W, Tensor weight, Tensor? bias, bool post,"
+      "graph_conv(Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor weight, Tensor? bias, "
+      "bool post,"
       " Tensor? joints) -> Tensor");
   m.def(
-      "graph_conv_backward(Tensor grad, Tensor x, Tensor values, Tensor? edges, int K, int V, int W, Tensor weight,"
+      "graph_conv_backward(Tensor grad, Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor "
+      "weight,"
       " Tensor? bias, bool post, Tensor? joints, bool for_x, bool for_values, bool for_weight, bool for_bias)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -24,8 +25,9 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command, **environment):
-    """Runs it outside the checkout; stdout and stderr together."""
+    """Runs it outside the checkout, with the tools of this environment; stdout and stderr together."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ASMA_", "PYTHON"))}
+    clean["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
     return subprocess.run(
         [str(word) for word in command],
         stdout=subprocess.PIPE,
@@ -268,7 +270,8 @@ def test_tools_that_are_old_or_do_not_run_are_passed_over(toolchain, monkeypatch
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "cmake").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / folder / "cmake").chmod(0o755)
-    monkeypatch.setenv("PATH", ":".join(str(tmp_path / folder) for folder in ("broken", "old", "new")))
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda name: str(tmp_path / "broken"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'old'}:{tmp_path / 'new'}")
     assert toolchain.find_tool("cmake", (3, 22)) == str(tmp_path / "new/cmake")
     with pytest.raises(SystemExit, match=r"asma-kernels: ninjas >= 1\.5 was not found: install it"):
         toolchain.require_tool("ninjas", (1, 5))

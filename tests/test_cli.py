@@ -20,7 +20,7 @@ from asma.data import builtin_clips, save_clips
 from asma.prepare import open_split
 
 CLIPS = "builtin:classes=4,subjects=4,views=1,repeats=2"
-SMALL = ["--preset", "demo", "--data.clips", CLIPS, "--encoder.channels", "4", "8", "--encoder.strides", "2", "2"]
+SMALL = ["--preset", "demo", "--data.clips", CLIPS, "--encoder.channels", "16", "32", "--encoder.strides", "2", "2"]
 SMALL += ["--projector.width", "16", "--optimiser.batch", "8", "--optimiser.steps", "4", "--optimiser.lr", "1e-3"]
 
 
@@ -55,7 +55,7 @@ def test_pretrain_writes_a_run(run: Path) -> None:
     }  # fmt: skip
     written = load_config(run / "config.json", PretrainConfig)
     assert written.masks == with_masks(preset("demo"), "e2").masks
-    assert (written.encoder.channels, written.optimiser.steps, written.data.clips) == ((4, 8), 4, CLIPS)
+    assert (written.encoder.channels, written.optimiser.steps, written.data.clips) == ((16, 32), 4, CLIPS)
 
 
 def test_probe_and_knn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +71,53 @@ def test_probe_on_other_clips(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     save_clips(tmp_path / "mine.npz", builtin_clips(seed=5, classes=3, subjects=4, views=2, repeats=1))
     assert main(["probe", str(run), "--clips", str(tmp_path / "mine.npz"), "--protocol", "view-1-2"]) == 0
     assert "linear probe" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def teacher(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of two short runs."""
+    folder = tmp_path_factory.mktemp("teacher")
+    assert main(["pretrain", "--out", str(folder / "e1"), "--encoder-of", "e1", *SMALL]) == 0
+    assert main(["probe", str(folder / "e1"), str(run), "--out", str(folder / "teacher"), "--epochs", "20"]) == 0
+    return folder / "teacher"
+
+
+def test_probe_of_both_encoders(teacher: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    e1 = str(teacher.parent / "e1")
+    assert main(["probe", e1, str(run), "--epochs", "20"]) == 0
+    names = [line.split(" on ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [e1, str(run), "both, mean", "both, concat", "both, aligned"]
+    assert "holds a teacher already" in complaint(capsys, "probe", e1, str(run), "--out", str(teacher))
+    assert "--out needs two runs, encoder 1 and encoder 2, got 1" in complaint(capsys, "probe", e1, "--out", "x")
+
+
+def test_distill_and_predict(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    student = str(tmp_path / "student")
+    options = ["--optimiser.steps", "8", "--optimiser.batch", "8"]
+    assert main(["distill", str(teacher), "--out", student, "--share", "0.08", *options]) == 0
+    said = capsys.readouterr().out
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"\(([\d,]+) parameters\)", said)]
+    assert sizes[1] <= 0.08 * sizes[0] and said.count("accuracy") == 2
+    assert main(["distill", str(teacher), "--out", student, "--resume"]) == 0
+    assert capsys.readouterr().out == said
+    assert "holds a run already" in complaint(capsys, "distill", str(teacher), "--out", student, *options)
+    for model in (student, str(teacher)):
+        assert main(["predict", model, CLIPS, "--clip", "0"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4 and sum(float(line.split("%")[0]) for line in lines) == pytest.approx(100, abs=0.3)
+    clip = builtin_clips(classes=2, subjects=2, views=1, repeats=1).clip(1)
+    np.savez(tmp_path / "clip.npz", clip)
+    assert main(["predict", student, str(tmp_path / "clip.npz")]) == 0
+    assert "%" in capsys.readouterr().out
+    assert "names are like" in complaint(capsys, "predict", student, CLIPS, "--clip", "somebody")
+    assert "is not there" in complaint(capsys, "predict", student, str(tmp_path / "gone.npz"))
+
+
+def test_distill_without_labels(teacher: Path, tmp_path: Path) -> None:
+    options = ["--optimiser.steps", "4", "--optimiser.batch", "8", "--log-every", "1", "--no-labels"]
+    assert main(["distill", str(teacher), "--out", str(tmp_path / "s"), *options]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 4 and all("kl" in line and "ce" not in line for line in lines)
 
 
 def test_resume_needs_nothing_but_the_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +152,7 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["pretrain", "--out", "{tmp}/x", *SMALL, "--masks.joints", "25"], "less than the 25 joints of ntu25, got 25"),
         (
             ["pretrain", "--out", "{tmp}/x", *SMALL, "--masks.frames", "30"],
-            "less than the 32 frames of a clip, got 30 + 6",
+            "32 frames of a clip, got 30 + 6",
         ),
         (["pretrain", "--out", "{tmp}/x", *SMALL, "--optimiser.batch", "99"], "at most the 16 training clips, got 99"),
         (["pretrain", "--out", "{tmp}/x", *SMALL, "--device", "cuda:77"], "device cuda:77 cannot be used"),
@@ -114,6 +161,9 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["pretrain", "--out", "{tmp}/x", "--preset"], "preset must be one of"),
         (["probe"], "give the folder of at least one"),
         (["probe", "{tmp}/gone"], "encoder.safetensors is not there|gone is not there"),
+        (["knn"], "give the folder of at least one"),
+        (["predict", "{tmp}", "builtin"], "classifier.safetensors is not there"),
+        (["distill", "{tmp}", "--out", "{tmp}/x"], "classifier.safetensors is not there"),
         (["knn", "{tmp}"], "encoder.safetensors is not there: a finished pretraining run writes it"),
         (["info", "{tmp}/gone"], "config.json is not there"),
         (["demo", "--seeds", "1", "1", "--out", "{tmp}/x"], "seeds must be different numbers"),
@@ -177,16 +227,16 @@ def test_killed_run_is_resumed_by_another_process(tmp_path: Path) -> None:
     """Not an exception inside Python: the process is gone in mid-step, as when the machine dies."""
     command = [sys.executable, "-m", "asma", "pretrain", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    options = [*SMALL, "--optimiser.steps", "200", "--checkpoint-every", "5", "--no-bfloat16"]
+    options = [*SMALL, "--optimiser.steps", "80", "--checkpoint-every", "5", "--no-bfloat16"]
     with subprocess.Popen([*command, *options], env=environment) as process:
         while not (tmp_path / "run" / "checkpoint.pt").exists():
             assert process.poll() is None
         process.kill()
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert 5 <= state["step"] < 200
+    assert 5 <= state["step"] < 80
     subprocess.run([*command, "--resume"], env=environment, check=True)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(set(steps)) and steps[-1] == 200
+    assert steps == sorted(set(steps)) and steps[-1] == 80
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,12 @@ needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc was not found")
 def build(tmp_path_factory):
     """The build folder and what the build printed, with CMakeLists.txt's own flags and architectures."""
     folder = tmp_path_factory.mktemp("cuda")
+    tools = os.environ | {"PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]}
     configure = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DASMA_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={NVCC}"]
     configure += [f"-DASMA_TORCH_DIR={Path(torch.__file__).parent}"]
-    subprocess.run(configure, check=True, capture_output=True)
+    subprocess.run(configure, check=True, capture_output=True, env=tools)
     command = ["cmake", "--build", folder, "--target", "asma_cuda"]
-    return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return folder, subprocess.run(command, check=True, capture_output=True, text=True, env=tools).stdout
 
 
 @needs_nvcc

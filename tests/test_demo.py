@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from asma import config, demo
-from asma.demo import ALIGNED, ENCODERS, RANDOM, RAW, DemoConfig, run_demo
+from asma.demo import ENCODERS, RANDOM, RANDOM_ALIGNED, RAW, STUDENT, TOGETHER, DemoConfig, run_demo
 from asma.pretrain import Pretraining
 from asma.results import markdown, summary
+from asma.supervised import SupervisedRun
 
 CLIPS = "builtin:classes=3,subjects=4,views=1,repeats=4"
+ROWS = (RAW, RANDOM, "encoder 1", "encoder 2", *TOGETHER.values(), RANDOM_ALIGNED, STUDENT)
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +26,13 @@ def small(monkeypatch: pytest.MonkeyPatch):
     run = config.preset("demo")
     run = replace(
         run,
-        encoder=replace(run.encoder, channels=(8, 8), strides=(2, 2)),
+        encoder=replace(run.encoder, channels=(16, 32), strides=(2, 2)),
         projector=replace(run.projector, width=16),
         optimiser=replace(run.optimiser, batch=8, steps=6),
         checkpoint_every=2,
     )
     monkeypatch.setitem(config.PRESETS, "demo", run)
+    monkeypatch.setitem(demo.STUDENT_STEPS, "demo", 6)
     yield
     torch.set_num_threads(before)
 
@@ -38,26 +41,23 @@ def quiet(text: str) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def rows() -> tuple[str, ...]:
-    return RAW, RANDOM, "encoder 1", "encoder 2", "mean", "concatenation", ALIGNED, "two random encoders, aligned"
-
-
-def test_everything_is_there(tmp_path: Path, rows: tuple[str, ...]) -> None:
+def test_everything_is_there(tmp_path: Path) -> None:
     said: list[str] = []
     results = run_demo(DemoConfig(data=CLIPS, seeds=(0, 3)), tmp_path, said.append)
     assert json.loads((tmp_path / "results.json").read_text()) == results
-    assert tuple(results["rows"]) == rows
+    assert tuple(results["rows"]) == ROWS
     for row in results["rows"].values():
         assert all(0 <= row[name] <= 1 and row[f"{name}_deviation"] >= 0 for name in ("top1", "top5", "knn"))
     assert results["rows"][RAW]["top1_deviation"] == 0  # does not depend on the seed
     table = (tmp_path / "results.md").read_text()
-    assert len(re.findall(r"^\| .* \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \|$", table, re.M)) == len(
-        rows
-    )
+    lines = re.findall(r"^\| [^%]* (?:\| [\d.]+ ± [\d.]+ ){3}\|$", table, re.MULTILINE)
+    assert len(lines) == len(ROWS)
     assert "seeds 0, 3" in table and "torch" in table and f"{results['seconds']:.0f} s on" in table
+    teacher, student = results["models"]
+    assert student["parameters"] <= 0.086 * teacher["parameters"]
+    assert f"student: {student['parameters']:,} parameters" in table
     page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in rows) and page.count("data:image/") >= 4
+    assert all(name in page for name in ROWS) and page.count("data:image/") >= 4
     assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
     assert said[0] == "built-in (seed 0): 24 training and 24 test clips, 3 classes"
 
@@ -67,6 +67,7 @@ def test_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first = run_demo(wanted, tmp_path, quiet)
     with monkeypatch.context() as patch:
         patch.setattr(Pretraining, "train_step", lambda run: pytest.fail("trained again"))
+        patch.setattr(SupervisedRun, "_train_step", lambda run: pytest.fail("distilled again"))
         patch.setattr(demo, "measure", lambda *rest: pytest.fail("measured again"))
         again = run_demo(wanted, tmp_path, quiet)
     assert again["rows"] == first["rows"]
@@ -123,6 +124,6 @@ def test_summary_and_table() -> None:
     assert found["top1"] == pytest.approx(0.6) and found["knn_deviation"] == pytest.approx(0.02**0.5)
     results = {
         "data": "d", "train_clips": 3, "test_clips": 4, "seconds": 1.0, "command": "asma demo", "device": "cpu",
-        "versions": {"asma": "0"}, "config": {"seeds": [0]}, "rows": {"one": summary(rows[:1])},
+        "versions": {"asma": "0"}, "models": [], "config": {"seeds": [0]}, "rows": {"one": summary(rows[:1])},
     }  # fmt: skip
     assert "| one | 50.0 | 100.0 | 20.0 |" in markdown(results)

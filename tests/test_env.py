@@ -63,7 +63,7 @@ def test_every_reason_of_the_table_is_explained(monkeypatch):
     assert len(numbers) > 2
     for number in numbers:
         assert re.search(rf"^{re.escape(number)} .{{10,}}", page, re.MULTILINE), page
-    assert "there is a kernel, but GPU: none" in page
+    assert "there is a kernel, but no GPU: " in page
 
 
 def test_an_instruction_set_that_was_not_granted_is_told(monkeypatch):

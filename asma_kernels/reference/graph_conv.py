@@ -1,4 +1,4 @@
-"""Graph convolution in plain PyTorch, in the order of its definition: convolution, then aggregation (or the reverse)."""
+"""Graph convolution in plain PyTorch, in its definition's order: convolution, then aggregation (or the reverse)."""
 
 from __future__ import annotations
 

@@ -66,8 +66,7 @@ void write_gradient(const BarlowTwins& a, const Terms<acc_t<T>>& terms, const ac
   for (int64_t n = 0; n < rows; ++n, product += kPanel, own += kPanel, other += kPanel, grad += a.D) {
     acc_t<T> row[kPanel];
     for (int64_t j = 0; j < kPanel; ++j)
-      row[j] = terms.inverse[j] *
-               (terms.product * product[j] + (terms.on[j] * other[j] - terms.along[j] * own[j]));
+      row[j] = terms.inverse[j] * (terms.product * product[j] + (terms.on[j] * other[j] - terms.along[j] * own[j]));
     if (width == kPanel)
       for (int64_t j = 0; j < kPanel; ++j) grad[j] = narrow<T>(row[j]);
     else
@@ -253,8 +252,7 @@ void barlow_twins_pack_product(int64_t size, int64_t N, const A* product, bool t
     const int64_t first = p * kPanel, width = smaller(kPanel, size - first);
     A* panel = panels + first * rows;
     for (int64_t i = 0; i < rows * kPanel; ++i) panel[i] = 0;
-    if (transposed)
-      gather_transposed(product + first * size, size, 1, panel, kPanel, width, size);
+    if (transposed) gather_transposed(product + first * size, size, 1, panel, kPanel, width, size);
     else
       for (int64_t k = 0; k < size; ++k)
         for (int64_t j = 0; j < width; ++j) panel[k * kPanel + j] = product[k * size + first + j];
@@ -273,19 +271,19 @@ void barlow_twins_backward(const BarlowTwins& a, double grad, const T* z1, const
   else backward_rows<T>(a, grad, z, statistics, panels, grad_z, begin, end);
 }
 
-#define INSTANTIATE(T)                                                                                               \
-  template void barlow_twins_statistics<T>(const BarlowTwins&, const T*, const T*, double*, int64_t, int64_t);       \
-  template void barlow_twins_pack_samples<T>(const BarlowTwins&, int, const T*, const double*, int64_t, acc_t<T>*,   \
-                                             int64_t, int64_t);                                                      \
-  template void barlow_twins_pack_columns<T>(const BarlowTwins&, int, const T*, const double*, int64_t, int64_t,     \
-                                             acc_t<T>*, int64_t, int64_t);                                           \
-  template void barlow_twins_backward<T>(const BarlowTwins&, double, const T*, const T*, const double*,              \
+#define INSTANTIATE(T)                                                                                             \
+  template void barlow_twins_statistics<T>(const BarlowTwins&, const T*, const T*, double*, int64_t, int64_t);     \
+  template void barlow_twins_pack_samples<T>(const BarlowTwins&, int, const T*, const double*, int64_t, acc_t<T>*, \
+                                             int64_t, int64_t);                                                    \
+  template void barlow_twins_pack_columns<T>(const BarlowTwins&, int, const T*, const double*, int64_t, int64_t,   \
+                                             acc_t<T>*, int64_t, int64_t);                                         \
+  template void barlow_twins_backward<T>(const BarlowTwins&, double, const T*, const T*, const double*,            \
                                          const acc_t<T>*, const acc_t<T>*, T*, T*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 
-#define INSTANTIATE_PRODUCTS(A)                                                                                      \
-  template void barlow_twins_multiply<A>(const PanelProduct<A>&, int64_t, int64_t);                                  \
-  template void barlow_twins_row_sums<A>(const BarlowTwins&, A*, double*, int64_t, int64_t);                         \
+#define INSTANTIATE_PRODUCTS(A)                                                              \
+  template void barlow_twins_multiply<A>(const PanelProduct<A>&, int64_t, int64_t);          \
+  template void barlow_twins_row_sums<A>(const BarlowTwins&, A*, double*, int64_t, int64_t); \
   template void barlow_twins_pack_product<A>(int64_t, int64_t, const A*, bool, A*, int64_t, int64_t);
 INSTANTIATE_PRODUCTS(float)
 INSTANTIATE_PRODUCTS(double)

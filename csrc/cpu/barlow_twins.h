@@ -38,8 +38,8 @@ ASMA_DECLARE_KERNEL(
                                                     double* statistics, int64_t begin, int64_t end);
     // N < D: panels [sample / 32][column - first][32] of one side's standardised z; columns [begin, end).
     template <class T> void barlow_twins_pack_samples(const ::asma::BarlowTwins& a, int side, const T* z,
-                                                      const double* statistics, int64_t first,
-                                                      ::asma::acc_t<T>* panels, int64_t begin, int64_t end);
+                                                      const double* statistics, int64_t first, ::asma::acc_t<T>* panels,
+                                                      int64_t begin, int64_t end);
     // N >= D: panels [column / 32][sample - first][32], samples [first, last); columns of the panels [begin, end).
     template <class T> void barlow_twins_pack_columns(const ::asma::BarlowTwins& a, int side, const T* z,
                                                       const double* statistics, int64_t first, int64_t last,

@@ -49,8 +49,7 @@ void frame_mask(const FrameMask& a, Philox random, const T* energy, int64_t* kep
   }
 }
 
-#define INSTANTIATE(T) \
-  template void frame_mask<T>(const FrameMask&, Philox, const T*, int64_t*, int64_t, int64_t);
+#define INSTANTIATE(T) template void frame_mask<T>(const FrameMask&, Philox, const T*, int64_t*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 
 }  // namespace ASMA_ISA

@@ -88,7 +88,8 @@ static inline void multiply_columns(const Product<A>& p, int64_t rows, int64_t n
 }
 
 // The columns that fill no whole vector, by halves.
-template <class A, int Lanes> static inline void multiply_rest(const Product<A>& p, int64_t rows, int64_t columns, int64_t n) {
+template <class A, int Lanes> static inline void multiply_rest(const Product<A>& p, int64_t rows, int64_t columns,
+                                                               int64_t n) {
   if (n + Lanes <= columns) {
     multiply_columns<A, 8, 1, Lanes>(p, rows, n);
     n += Lanes;

@@ -23,8 +23,7 @@ struct Edges {
   Scratch<int64_t> position;  // of each of the graph's joints in the row, or -1
   int64_t K, Q;
 
-  explicit Edges(const GraphConv& a)
-      : start(a.Q * a.K + 2), source(a.E), number(a.E), position(a.V), K(a.K), Q(a.Q) {}
+  explicit Edges(const GraphConv& a) : start(a.Q * a.K + 2), source(a.E), number(a.E), position(a.V), K(a.K), Q(a.Q) {}
 
   void build(const GraphConv& a, int64_t row) {
     if (a.subset) {
@@ -79,7 +78,8 @@ template <class A> ASMA_INLINE A dot(const A* __restrict__ p, const A* __restric
 
 // aggregated [k][frame][channel] of one target; false where no edge of the partition reaches it.
 template <class A>
-ASMA_INLINE bool aggregate(Edges& edges, const A* values, const A* tile, int64_t target, int64_t k, int64_t block, A* to) {
+ASMA_INLINE bool aggregate(Edges& edges, const A* values, const A* tile, int64_t target, int64_t k, int64_t block,
+                           A* to) {
   const int64_t first = edges.first(target, k), last = edges.last(target, k);
   for (int64_t e = first; e < last; ++e)
     scaled(to, tile + edges.source[e] * block, values[edges.number[e]], block, e > first);
@@ -96,8 +96,8 @@ void load_tile(const T* from, int64_t sc, int64_t st, int64_t sv, int64_t channe
 
 // to(channel, frame, joint) = tile[joint][frame][channel] (+ plus[channel][joint]); to has T frames a channel.
 template <class T>
-void store_tile(const acc_t<T>* tile, const acc_t<T>* plus, int64_t channels, int64_t frames, int64_t joints, int64_t T_all,
-                T* to) {
+void store_tile(const acc_t<T>* tile, const acc_t<T>* plus, int64_t channels, int64_t frames, int64_t joints,
+                int64_t T_all, T* to) {
   for (int64_t t = 0; t < frames; ++t)
     scatter_transposed(tile + t * channels, frames * channels, plus, to + t * joints, T_all * joints, joints, channels);
 }
@@ -110,7 +110,8 @@ void bias_plane(const GraphConv& a, Edges& edges, const A* values, const A* bias
       A sum = a.post ? bias[d] : A(0);
       if (!a.post)
         for (int64_t k = 0; k < a.K; ++k)
-          for (int64_t e = edges.first(w, k); e < edges.last(w, k); ++e) sum += values[edges.number[e]] * bias[k * a.D + d];
+          for (int64_t e = edges.first(w, k); e < edges.last(w, k); ++e)
+            sum += values[edges.number[e]] * bias[k * a.D + d];
       plane[d * a.Q + w] = sum;
     }
 }
@@ -147,9 +148,9 @@ void graph_conv(const GraphConv& a, const T* x, const acc_t<T>* values, const ac
 }
 
 template <class T>
-void graph_conv_backward(const GraphConv& a, const T* grad, const T* x, const acc_t<T>* values, const acc_t<T>* weight_back,
-                         const acc_t<T>* bias, T* grad_x, acc_t<T>* grad_values, acc_t<T>* grad_weight,
-                         acc_t<T>* grad_bias, int64_t begin, int64_t end) {
+void graph_conv_backward(const GraphConv& a, const T* grad, const T* x, const acc_t<T>* values,
+                         const acc_t<T>* weight_back, const acc_t<T>* bias, T* grad_x, acc_t<T>* grad_values,
+                         acc_t<T>* grad_weight, acc_t<T>* grad_bias, int64_t begin, int64_t end) {
   using A = acc_t<T>;
   const int64_t F = a.T < kTile ? a.T : kTile;
   const bool needs_x = grad_weight || grad_values, needs_input = grad_x || grad_values;
@@ -175,7 +176,8 @@ void graph_conv_backward(const GraphConv& a, const T* grad, const T* x, const ac
           if (grad_weight) {
             aggregate(edges, values, tile.data, w, k, block, aggregated.data);
             const Segment<A> over_frames{aggregated.data, gradient};
-            multiply(Product<A>{&over_frames, 1, frames, 1, a.C, a.D, grad_weight + k * a.C * a.D, a.D, true}, a.C, a.D);
+            multiply(Product<A>{&over_frames, 1, frames, 1, a.C, a.D, grad_weight + k * a.C * a.D, a.D, true}, a.C,
+                     a.D);
           }
           if (!needs_input) continue;
           const Segment<A> over_channels{gradient, weight_back + k * a.C};
@@ -187,8 +189,7 @@ void graph_conv_backward(const GraphConv& a, const T* grad, const T* x, const ac
           }
         }
       }
-      if (grad_x)
-        store_tile<T>(input_tile.data, nullptr, a.C, frames, a.J, a.T, grad_x + (n * a.C * a.T + t) * a.J);
+      if (grad_x) store_tile<T>(input_tile.data, nullptr, a.C, frames, a.J, a.T, grad_x + (n * a.C * a.T + t) * a.J);
     }
     if (!needs_sums) continue;
     for (int64_t w = 0; w < a.Q; ++w) {
@@ -207,10 +208,10 @@ void graph_conv_backward(const GraphConv& a, const T* grad, const T* x, const ac
   }
 }
 
-#define INSTANTIATE(T)                                                                                                  \
-  template void graph_conv<T>(const GraphConv&, const T*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, T*,        \
-                              int64_t, int64_t);                                                                        \
-  template void graph_conv_backward<T>(const GraphConv&, const T*, const T*, const acc_t<T>*, const acc_t<T>*,          \
+#define INSTANTIATE(T)                                                                                           \
+  template void graph_conv<T>(const GraphConv&, const T*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, T*, \
+                              int64_t, int64_t);                                                                 \
+  template void graph_conv_backward<T>(const GraphConv&, const T*, const T*, const acc_t<T>*, const acc_t<T>*,   \
                                        const acc_t<T>*, T*, acc_t<T>*, acc_t<T>*, acc_t<T>*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 

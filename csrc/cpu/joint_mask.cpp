@@ -23,8 +23,7 @@ struct Group {
   Scratch<Rows> tokens;     // keys of the tokens, for mode tokens
   Scratch<Rows> joints;     // keys of the joints, then -1 where one is masked, else 0
 
-  explicit Group(const JointMask& a)
-      : starts(a.V + 1), tokens(a.mode == JointMask::tokens ? a.total : 0), joints(a.V) {
+  explicit Group(const JointMask& a) : starts(a.V + 1), tokens(a.mode == JointMask::tokens ? a.total : 0), joints(a.V) {
     starts[0] = 0;
     for (int64_t v = 0; v < a.V; ++v) starts[v + 1] = starts[v] + (a.weights[v] > 0 ? a.weights[v] : 0);
   }

@@ -14,7 +14,7 @@ struct JointMask {
   int64_t k;               // joints (tokens: tokens) to be masked
   int64_t width;           // columns of kept
   Mode mode;
-  bool shared;             // one draw for all rows
+  bool shared;  // one draw for all rows
 };
 
 }  // namespace asma

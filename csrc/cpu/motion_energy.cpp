@@ -125,8 +125,9 @@ void difference_weight(const MotionEnergy& a, const Frames& frames, const T* gra
   for (int64_t v = 0; v < a.V; ++v) {
     A sum = 0;
     for (int64_t t = frames.from(u); t <= frames.to(u); ++t)
-      sum += widen(a.reduce == MotionEnergy::frame ? grad[t] : a.reduce == MotionEnergy::joint ? grad[v]
-                                                                                               : grad[t * a.V + v]);
+      sum += widen(a.reduce == MotionEnergy::frame   ? grad[t]
+                   : a.reduce == MotionEnergy::joint ? grad[v]
+                                                     : grad[t * a.V + v]);
     weight[v] = sum * scale;
   }
 }
@@ -138,8 +139,7 @@ void backward_clip(const MotionEnergy& a, const T* grad, const T* x, T* grad_x, 
   const Frames frames(a, clip);
   const int64_t numbers = mean_count(a, frames.length);
   const A scale = numbers > 0 ? A(1) / static_cast<A>(numbers) : A(0);
-  for (int64_t u = 0; u < frames.count; ++u)
-    difference_weight(a, frames, grad, scale, u, scratch + u * a.V);
+  for (int64_t u = 0; u < frames.count; ++u) difference_weight(a, frames, grad, scale, u, scratch + u * a.V);
   for (int64_t c = 0; c < a.C; ++c)
     for (int64_t t = 0; t < a.T; ++t) {
       const int64_t ends = t - a.stride, begins = t;
@@ -190,8 +190,8 @@ void motion_energy_backward(const MotionEnergy& a, const T* grad, const T* x, T*
   }
 }
 
-#define INSTANTIATE(T)                                                                                        \
-  template void motion_energy<T>(const MotionEnergy&, const T*, T*, int64_t, int64_t);                        \
+#define INSTANTIATE(T)                                                                 \
+  template void motion_energy<T>(const MotionEnergy&, const T*, T*, int64_t, int64_t); \
   template void motion_energy_backward<T>(const MotionEnergy&, const T*, const T*, T*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 

@@ -19,9 +19,8 @@ template <class A> struct Affine {
 };
 
 template <class In, class Out> void copy(const In* from, Out* to, int64_t width) {
-  for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) {
-    store<L>(to + i, load<L>(from + i));
-  });
+  for_lanes<kLanes<In>>(width,
+                        [&]<int L>(int64_t i) __attribute__((always_inline)) { store<L>(to + i, load<L>(from + i)); });
 }
 template <class Same> void copy(const Same* from, Same* to, int64_t width) {
   __builtin_memcpy(to, from, static_cast<size_t>(width) * sizeof(Same));
@@ -37,9 +36,8 @@ void apply_identity(const Affine<A>& f, const In* in, int64_t in_step, Out* out,
       continue;
     }
     const A added = f.offset[row];
-    for_lanes<kLanes<In>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) {
-      store<L>(to + i, load<L>(from + i) + added);
-    });
+    for_lanes<kLanes<In>>(
+        width, [&]<int L>(int64_t i) __attribute__((always_inline)) { store<L>(to + i, load<L>(from + i) + added); });
   }
 }
 
@@ -153,10 +151,7 @@ template <class T> struct Blocks {
   Scratch<T> gathered;
   Scratch<int64_t> places;
   explicit Blocks(const SkeletonView& a)
-      : a(a),
-        frames(frames_of(a)),
-        gathered(a.C * frames * a.V_out * a.M),
-        places(a.V_out) {}
+      : a(a), frames(frames_of(a)), gathered(a.C * frames * a.V_out * a.M), places(a.V_out) {}
   static int64_t frames_of(const SkeletonView& a) {
     const int64_t numbers = a.C * a.V_out * a.M;
     return numbers > 0 && numbers < kGathered ? kGathered / numbers : 1;
@@ -342,8 +337,7 @@ void skeleton_view_backward_matrix(const SkeletonView& a, const T* grad, const T
     blocks.visit(
         picks, x + clip * a.sn,
         [&](const T* rows, int64_t row_step, int64_t t, int64_t count) {
-          if (!picks.absent)
-            return add_products(a, g + t * width, step, rows, row_step, count * width, to);
+          if (!picks.absent) return add_products(a, g + t * width, step, rows, row_step, count * width, to);
           for (int64_t row = 0; row < a.C_out; ++row)
             copy(g + row * step + t * width, present.data + row * count * width, count * width);
           picks.clear_absent(a, present.data, a.C_out, count * width, count);
@@ -353,10 +347,10 @@ void skeleton_view_backward_matrix(const SkeletonView& a, const T* grad, const T
   }
 }
 
-#define INSTANTIATE(T)                                                                                                \
-  template void skeleton_view<T>(const SkeletonView&, const acc_t<T>*, const acc_t<T>*, const T*, T*, int64_t,        \
-                                 int64_t);                                                                            \
-  template void skeleton_view_backward<T>(const SkeletonView&, const acc_t<T>*, const T*, T*, int64_t, int64_t);      \
+#define INSTANTIATE(T)                                                                                           \
+  template void skeleton_view<T>(const SkeletonView&, const acc_t<T>*, const acc_t<T>*, const T*, T*, int64_t,   \
+                                 int64_t);                                                                       \
+  template void skeleton_view_backward<T>(const SkeletonView&, const acc_t<T>*, const T*, T*, int64_t, int64_t); \
   template void skeleton_view_backward_matrix<T>(const SkeletonView&, const T*, const T*, double*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 

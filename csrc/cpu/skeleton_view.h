@@ -8,12 +8,12 @@ namespace asma {
 
 // Steps of frames, joints, matrix and offset lead from one clip's numbers to the next clip's: 0 where clips share them.
 struct SkeletonView {
-  int64_t C, T, V, M;                // axes of a clip of x
-  int64_t sn, sc, st, sv, sm;        // strides of x (N, C, T, V, M), in elements
-  int64_t C_out, T_out, V_out;       // axes of a clip of the output, beside M
-  const int64_t* frames;             // (T_out) or (N, T_out) in [-1, T), or null: all frames
+  int64_t C, T, V, M;           // axes of a clip of x
+  int64_t sn, sc, st, sv, sm;   // strides of x (N, C, T, V, M), in elements
+  int64_t C_out, T_out, V_out;  // axes of a clip of the output, beside M
+  const int64_t* frames;        // (T_out) or (N, T_out) in [-1, T), or null: all frames
   int64_t frames_step;
-  const int64_t* joints;             // (V_out) or (N, V_out) in [-1, V), or null: all joints
+  const int64_t* joints;  // (V_out) or (N, V_out) in [-1, V), or null: all joints
   int64_t joints_step;
   int64_t matrix_step, offset_step;
 };
@@ -29,10 +29,8 @@ ASMA_DECLARE_KERNEL(
     void skeleton_view(const ::asma::SkeletonView& a, const ::asma::acc_t<T>* matrix, const ::asma::acc_t<T>* offset,
                        const T* x, T* out, int64_t begin, int64_t end);
     // grad: contiguous, of out's shape; grad_x: contiguous (N, C, T, V, M). The strides of `a` are not used.
-    template <class T>
-    void skeleton_view_backward(const ::asma::SkeletonView& a, const ::asma::acc_t<T>* matrix, const T* grad, T* grad_x,
-                                int64_t begin, int64_t end);
+    template <class T> void skeleton_view_backward(const ::asma::SkeletonView& a, const ::asma::acc_t<T>* matrix,
+                                                   const T* grad, T* grad_x, int64_t begin, int64_t end);
     // sums: contiguous (N, C_out, C + 1), gradient of each clip's matrix and, in the last column, of its offset.
-    template <class T>
-    void skeleton_view_backward_matrix(const ::asma::SkeletonView& a, const T* grad, const T* x, double* sums,
-                                       int64_t begin, int64_t end);)
+    template <class T> void skeleton_view_backward_matrix(const ::asma::SkeletonView& a, const T* grad, const T* x,
+                                                          double* sums, int64_t begin, int64_t end);)

@@ -104,7 +104,7 @@ void token_mask(const TokenMask& a, Philox random, const T* score, const acc_t<T
   }
 }
 
-#define INSTANTIATE(T)                                                                                        \
+#define INSTANTIATE(T)                                                                                              \
   template void token_mask<T>(const TokenMask&, Philox, const T*, const acc_t<T>*, int64_t*, int64_t*, T*, int64_t, \
                               int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)

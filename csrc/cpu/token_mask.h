@@ -8,7 +8,7 @@
 namespace asma {
 
 struct TokenMask {
-  int64_t L, keep;        // tokens of a row, and how many of them are kept
+  int64_t L, keep;           // tokens of a row, and how many of them are kept
   int64_t score_n, score_l;  // strides of score (N, L), in elements
   int64_t noise_n, noise_l;  // strides of noise (N, L)
   double tau;

@@ -1,4 +1,5 @@
-// Small transposes between the memory order of tensors (joints contiguous) and that of the kernels (channels contiguous).
+// Small transposes between the memory order of tensors (joints contiguous) and that of the kernels (channels
+// contiguous).
 #pragma once
 #include <stdint.h>
 
@@ -62,8 +63,8 @@ static inline void gather_transposed(const T* from, int64_t from_row, int64_t fr
 
 // to[j * to_row + i] = from[i * from_row + j] (+ plus[j * rows + i]), i < rows, j < columns; plus may be null.
 template <class T>
-static inline void scatter_transposed(const acc_t<T>* from, int64_t from_row, const acc_t<T>* plus, T* to, int64_t to_row,
-                                      int64_t rows, int64_t columns) {
+static inline void scatter_transposed(const acc_t<T>* from, int64_t from_row, const acc_t<T>* plus, T* to,
+                                      int64_t to_row, int64_t rows, int64_t columns) {
   using A = acc_t<T>;
   using V = typename Eight<A>::type;
   if (rows < 8 || columns < 8) {

@@ -14,8 +14,8 @@ struct ViewDraw {
   float main, other;    // largest angles in radians, of the drawn axis and of the other two
   const int64_t* flip;  // (V): the joint that stands for each joint in the mirror
   int64_t V;
-  int64_t flip_below;   // a clip is flipped when its word is below: 2^32 times the probability
-  bool mirror;          // a flipped clip also has its x negated
+  int64_t flip_below;  // a clip is flipped when its word is below: 2^32 times the probability
+  bool mirror;         // a flipped clip also has its x negated
 };
 
 }  // namespace asma

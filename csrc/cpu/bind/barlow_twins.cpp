@@ -142,9 +142,9 @@ std::tuple<Tensor, Tensor> barlow_twins_backward(const Tensor& grad, const Tenso
                   ": statistics must be (5, D)");
   STD_TORCH_CHECK(products.scalar_type() == dtype, kOp, ": products must have the loss's dtype");
   check_contiguous(kOp, "products", products);
-  STD_TORCH_CHECK(products.dim() == 3 && products.size(0) == (gram ? 2 : 1) && products.size(1) == size &&
-                      products.size(2) == size,
-                  kOp, ": products must be (2, N, N) with N < D, else (1, D, D)");
+  STD_TORCH_CHECK(
+      products.dim() == 3 && products.size(0) == (gram ? 2 : 1) && products.size(1) == size && products.size(2) == size,
+      kOp, ": products must be (2, N, N) with N < D, else (1, D, D)");
   Tensor grad_z1 = empty_on(z1, {a.N, a.D}), grad_z2 = empty_on(z1, {a.N, a.D});
   Tensor work = empty_on(z1, {2, count, count * kPanel, kPanel}, dtype);
   visit_float(kOp, z1.scalar_type(), [&]<class T>(T) {

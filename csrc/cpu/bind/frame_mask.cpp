@@ -24,9 +24,8 @@ Tensor frame_mask(const Tensor& energy, int64_t drop, std::string which, int64_t
   int64_t* out = mutable_data<int64_t>(kept);
   visit_float("frame_mask", energy.scalar_type(), [&]<class S>(S) {
     const auto kernel = ASMA_PICK(frame_mask<S>);
-    torch::stable::parallel_for(0, N, grain(4 * T), [&](int64_t begin, int64_t end) {
-      kernel(a, random, data<S>(energy), out, begin, end);
-    });
+    torch::stable::parallel_for(
+        0, N, grain(4 * T), [&](int64_t begin, int64_t end) { kernel(a, random, data<S>(energy), out, begin, end); });
   });
   return kept;
 }

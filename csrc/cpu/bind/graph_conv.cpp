@@ -50,10 +50,11 @@ struct Call {
     STD_TORCH_CHECK(K >= 0 && V >= 0 && W >= 0, kOp, ": K, V and W must be >= 0, got ", K, ", ", V, ", ", W);
     const int64_t D = post ? weight.size(0) : K > 0 ? weight.size(0) / K : 0, C = x.size(1);
     STD_TORCH_CHECK(post ? weight.size(1) == K * C : weight.size(0) == K * D && weight.size(1) == C, kOp,
-                    ": weight must be (K * D, C) or, with post, (D, K * C), got (", weight.size(0), ", ", weight.size(1),
-                    ") with K = ", K, ", C = ", C);
+                    ": weight must be (K * D, C) or, with post, (D, K * C), got (", weight.size(0), ", ",
+                    weight.size(1), ") with K = ", K, ", C = ", C);
     if (bias)
-      STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == weight.size(0), kOp, ": bias must be (", weight.size(0), ",)");
+      STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == weight.size(0), kOp, ": bias must be (", weight.size(0),
+                      ",)");
     int64_t E = K * V * W;
     const int64_t* list = nullptr;
     if (edges) {
@@ -86,8 +87,9 @@ struct Call {
       check_contiguous(kOp, "joints", *joints);
       STD_TORCH_CHECK(V == W, kOp, ": joints need a square adjacency, got V = ", V, ", W = ", W);
       const bool shared = joints->dim() == 1;
-      STD_TORCH_CHECK(shared ? joints->size(0) == J : joints->dim() == 2 && joints->size(0) == x.size(0) && joints->size(1) == J,
-                      kOp, ": joints must be (J,) or (N, J) with J = ", J, ", N = ", x.size(0));
+      STD_TORCH_CHECK(
+          shared ? joints->size(0) == J : joints->dim() == 2 && joints->size(0) == x.size(0) && joints->size(1) == J,
+          kOp, ": joints must be (J,) or (N, J) with J = ", J, ", N = ", x.size(0));
       joints_row = shared ? 0 : J;
       const int64_t* list_of_joints = data<int64_t>(*joints);
       for (int64_t i = 0; i < joints->numel(); ++i)
@@ -96,9 +98,29 @@ struct Call {
     } else {
       STD_TORCH_CHECK(J == V, kOp, ": x has ", J, " joints, the graph ", V);
     }
-    a = GraphConv{x.size(0), C, x.size(2), J, K, V, W, D, joints ? J : W,
-                  x.stride(0), x.stride(1), x.stride(2), x.stride(3), 0, 0, 0, 0, E, list, joints.has_value(),
-                  joints ? data<int64_t>(*joints) : nullptr, joints_row, post};
+    a = GraphConv{x.size(0),
+                  C,
+                  x.size(2),
+                  J,
+                  K,
+                  V,
+                  W,
+                  D,
+                  joints ? J : W,
+                  x.stride(0),
+                  x.stride(1),
+                  x.stride(2),
+                  x.stride(3),
+                  0,
+                  0,
+                  0,
+                  0,
+                  E,
+                  list,
+                  joints.has_value(),
+                  joints ? data<int64_t>(*joints) : nullptr,
+                  joints_row,
+                  post};
     order = {K, C, D, post};
   }
 
@@ -156,14 +178,17 @@ template <class A, class Place> void write(const std::vector<A>& sums, Tensor& g
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> graph_conv_backward(
-    const Tensor& grad, const Tensor& x, const Tensor& values, std::optional<Tensor> edges, int64_t K, int64_t V, int64_t W,
-    const Tensor& weight, std::optional<Tensor> bias, bool post, std::optional<Tensor> joints, bool for_x, bool for_values,
-    bool for_weight, bool for_bias) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> graph_conv_backward(const Tensor& grad, const Tensor& x,
+                                                               const Tensor& values, std::optional<Tensor> edges,
+                                                               int64_t K, int64_t V, int64_t W, const Tensor& weight,
+                                                               std::optional<Tensor> bias, bool post,
+                                                               std::optional<Tensor> joints, bool for_x,
+                                                               bool for_values, bool for_weight, bool for_bias) {
   Call call(x, values, edges, K, V, W, weight, bias, post, joints);
   GraphConv& a = call.a;
-  STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == a.N && grad.size(1) == a.D && grad.size(2) == a.T && grad.size(3) == a.Q,
-                  "graph_conv_backward: grad must be (N, D, T, W) = (", a.N, ", ", a.D, ", ", a.T, ", ", a.Q, ")");
+  STD_TORCH_CHECK(
+      grad.dim() == 4 && grad.size(0) == a.N && grad.size(1) == a.D && grad.size(2) == a.T && grad.size(3) == a.Q,
+      "graph_conv_backward: grad must be (N, D, T, W) = (", a.N, ", ", a.D, ", ", a.T, ", ", a.Q, ")");
   STD_TORCH_CHECK(grad.scalar_type() == x.scalar_type(), "graph_conv_backward: grad and x must have one dtype");
   for_bias = for_bias && bias;
   a.gn = grad.stride(0), a.gc = grad.stride(1), a.gt = grad.stride(2), a.gv = grad.stride(3);
@@ -172,7 +197,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> graph_conv_backward(
   Tensor grad_x = empty_on(x, for_x ? std::vector<int64_t>{a.N, a.C, a.T, a.J} : none);
   Tensor grad_values = empty_on(values, for_values ? value_shape : none);
   Tensor grad_weight = empty_on(weight, for_weight ? std::vector<int64_t>{weight.size(0), weight.size(1)} : none);
-  Tensor grad_bias = empty_on(weight, for_bias ? std::vector<int64_t>{weight.size(0)} : none, (bias ? *bias : weight).scalar_type());
+  Tensor grad_bias =
+      empty_on(weight, for_bias ? std::vector<int64_t>{weight.size(0)} : none, (bias ? *bias : weight).scalar_type());
   visit_float(kOp, x.scalar_type(), [&]<class T>(T) {
     using A = acc_t<T>;
     const std::vector<A> value = numbers<A>(values), packed = reordered<A>(weight, call.order, true);
@@ -187,7 +213,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> graph_conv_backward(
         kernel(a, data<T>(grad), data<T>(x), value.data(), packed.data(), bias ? added.data() : nullptr, to,
                for_values ? part_values.data() + chunk * a.E : nullptr,
                for_weight ? part_weight.data() + chunk * weights : nullptr,
-               for_bias ? part_bias.data() + chunk * biases : nullptr, a.N * chunk / chunks, a.N * (chunk + 1) / chunks);
+               for_bias ? part_bias.data() + chunk * biases : nullptr, a.N * chunk / chunks,
+               a.N * (chunk + 1) / chunks);
     });
     const auto same = [](int64_t i) { return i; };
     if (for_values) write(added_up<A>(part_values, chunks), grad_values, same);

@@ -8,8 +8,8 @@
 namespace asma::bind {
 namespace {
 
-MotionEnergy arguments(const Tensor& x, const std::string& reduce, double p, int64_t stride, const std::string& boundary,
-                       const std::optional<Tensor>& lengths) {
+MotionEnergy arguments(const Tensor& x, const std::string& reduce, double p, int64_t stride,
+                       const std::string& boundary, const std::optional<Tensor>& lengths) {
   check_dim("motion_energy", "x (N, C, T, V, M)", x, 5);
   STD_TORCH_CHECK(reduce == "frame" || reduce == "joint" || reduce == "frame_joint",
                   "motion_energy: reduce must be frame, joint or frame_joint, got ", reduce);
@@ -20,16 +20,25 @@ MotionEnergy arguments(const Tensor& x, const std::string& reduce, double p, int
   if (lengths) {
     check_dtype("motion_energy", "lengths", *lengths, ScalarType::Long, "int64");
     check_contiguous("motion_energy", "lengths", *lengths);
-    STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == x.size(0), "motion_energy: lengths must be (N,) with N = ",
-                    x.size(0));
+    STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == x.size(0),
+                    "motion_energy: lengths must be (N,) with N = ", x.size(0));
   }
-  return {x.size(1),   x.size(2),   x.size(3),   x.size(4),
-          x.stride(0), x.stride(1), x.stride(2), x.stride(3), x.stride(4),
+  return {x.size(1),
+          x.size(2),
+          x.size(3),
+          x.size(4),
+          x.stride(0),
+          x.stride(1),
+          x.stride(2),
+          x.stride(3),
+          x.stride(4),
           lengths ? data<int64_t>(*lengths) : nullptr,
           reduce == "frame"   ? MotionEnergy::frame
           : reduce == "joint" ? MotionEnergy::joint
                               : MotionEnergy::frame_joint,
-          p, stride, boundary == "copy_first"};
+          p,
+          stride,
+          boundary == "copy_first"};
 }
 
 std::vector<int64_t> energy_shape(const Tensor& x, MotionEnergy::Reduce reduce) {
@@ -45,9 +54,8 @@ Tensor motion_energy(const Tensor& x, std::string reduce, double p, int64_t stri
   visit_float("motion_energy", x.scalar_type(), [&]<class T>(T) {
     const auto kernel = ASMA_PICK(motion_energy<T>);
     T* out = mutable_data<T>(energy);
-    torch::stable::parallel_for(0, x.size(0), grain(a.C * a.T * a.V * a.M), [&](int64_t begin, int64_t end) {
-      kernel(a, data<T>(x), out, begin, end);
-    });
+    torch::stable::parallel_for(0, x.size(0), grain(a.C * a.T * a.V * a.M),
+                                [&](int64_t begin, int64_t end) { kernel(a, data<T>(x), out, begin, end); });
   });
   return energy;
 }

@@ -13,9 +13,8 @@ Tensor philox(const Tensor& rng, int64_t rows, int64_t columns) {
   Tensor words = empty_on(rng, {rows, columns}, ScalarType::Long);
   int64_t* out = mutable_data<int64_t>(words);
   const auto kernel = ASMA_PICK(philox);
-  torch::stable::parallel_for(0, rows, grain(columns * 40), [&](int64_t begin, int64_t end) {
-    kernel(random, out, columns, begin, end);
-  });
+  torch::stable::parallel_for(0, rows, grain(columns * 40),
+                              [&](int64_t begin, int64_t end) { kernel(random, out, columns, begin, end); });
   return words;
 }
 

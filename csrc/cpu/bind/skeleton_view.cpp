@@ -51,7 +51,6 @@ Indices indices_of(const char* name, const MaybeTensor& indices, int64_t N, int6
   return {numbers, own ? picked : 0, picked};
 }
 
-
 // N clips of (C, T, V, M) whose strides the caller fills in.
 SkeletonView arguments(int64_t N, int64_t C, int64_t T, int64_t V, int64_t M, int64_t C_out, const MaybeTensor& frames,
                        const MaybeTensor& joints) {
@@ -104,9 +103,8 @@ Tensor skeleton_view(const Tensor& x, MaybeTensor frames, MaybeTensor joints, Ma
     const auto* m = small_data<acc_t<T>>(matrix);
     const auto* b = small_data<acc_t<T>>(offset);
     T* to = mutable_data<T>(out);
-    torch::stable::parallel_for(0, N, grain_of(a), [&](int64_t begin, int64_t end) {
-      kernel(a, m, b, data<T>(x), to, begin, end);
-    });
+    torch::stable::parallel_for(0, N, grain_of(a),
+                                [&](int64_t begin, int64_t end) { kernel(a, m, b, data<T>(x), to, begin, end); });
   });
   return out;
 }
@@ -118,9 +116,8 @@ Tensor backward_x(const SkeletonView& a, const Tensor& grad, const MaybeTensor& 
     const auto kernel = ASMA_PICK(skeleton_view_backward<T>);
     const auto* m = small_data<acc_t<T>>(matrix);
     T* to = mutable_data<T>(grad_x);
-    torch::stable::parallel_for(0, N, grain_of(a), [&](int64_t begin, int64_t end) {
-      kernel(a, m, data<T>(grad), to, begin, end);
-    });
+    torch::stable::parallel_for(0, N, grain_of(a),
+                                [&](int64_t begin, int64_t end) { kernel(a, m, data<T>(grad), to, begin, end); });
   });
   return grad_x;
 }
@@ -148,9 +145,8 @@ std::tuple<Tensor, Tensor> backward_matrix(const SkeletonView& a, const Tensor& 
   visit_float(kOp, x.scalar_type(), [&]<class T>(T) {
     const auto kernel = ASMA_PICK(skeleton_view_backward_matrix<T>);
     double* to = mutable_data<double>(sums);
-    torch::stable::parallel_for(0, N, grain_of(a), [&](int64_t begin, int64_t end) {
-      kernel(a, data<T>(grad), data<T>(x), to, begin, end);
-    });
+    torch::stable::parallel_for(
+        0, N, grain_of(a), [&](int64_t begin, int64_t end) { kernel(a, data<T>(grad), data<T>(x), to, begin, end); });
     reduce(a, to, N, matrix_shared, 0, C, mutable_data<acc_t<T>>(grad_matrix));
     reduce(a, to, N, offset_shared, C, 1, mutable_data<acc_t<T>>(grad_offset));
   });

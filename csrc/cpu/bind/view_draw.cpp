@@ -19,8 +19,17 @@ std::tuple<Tensor, Tensor, Tensor> view_draw(const Tensor& rng, int64_t N, int64
     check_contiguous("view_draw", "flip", *flip);
   }
   const int64_t V = flip ? flip->size(0) : 0;
-  const ViewDraw a{philox_of("view_draw", rng), !per_clip, T, pad, static_cast<float>(shear), static_cast<float>(main),
-                   static_cast<float>(other), flip ? data<int64_t>(*flip) : nullptr, V, flip_below, mirror};
+  const ViewDraw a{philox_of("view_draw", rng),
+                   !per_clip,
+                   T,
+                   pad,
+                   static_cast<float>(shear),
+                   static_cast<float>(main),
+                   static_cast<float>(other),
+                   flip ? data<int64_t>(*flip) : nullptr,
+                   V,
+                   flip_below,
+                   mirror};
   Tensor frames = empty_on(rng, {N, T}), joints = empty_on(rng, {N, V});
   Tensor matrix = empty_on(rng, {N, 3, 3}, ScalarType::Float);
   int64_t* to_frames = mutable_data<int64_t>(frames);
