@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -90,9 +91,8 @@ def draw_flip(
         >>> draws.draw_flip(rng.seed_tensor(7), 1, Skeleton.builtin("ntu25"), p=1.0)[0, 4:12].tolist()
         [8, 9, 10, 11, 4, 5, 6, 7]
     """
-    joints = view_draw(rng, N, 0, flip=_flip_tensor(flip, rng.device), p=p, per_clip=per_clip)[1]
-    assert joints is not None
-    return joints
+    _, joints, _ = view_draw(rng, N, 0, flip=_flip_tensor(flip, rng.device), p=p, per_clip=per_clip)
+    return cast(torch.Tensor, joints)  # there are some whenever a flip is given
 
 
 def compose(indices: torch.Tensor | None, kept: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def test_everything_is_there(tmp_path: Path) -> None:
         assert all(0 <= row[name] <= 1 and row[f"{name}_deviation"] >= 0 for name in ("top1", "top5", "knn"))
     assert results["rows"][RAW]["top1_deviation"] == 0  # does not depend on the seed
     table = (tmp_path / "results.md").read_text()
-    lines = re.findall(r"^\| [^%]* (?:\| [\d.]+ ± [\d.]+ ){3}\|$", table, re.MULTILINE)
+    lines = re.findall(r"^\| [^%\n]* (?:\| [\d.]+ ± [\d.]+ ){3}\|$", table, re.MULTILINE)
     assert len(lines) == len(ROWS)
     assert "seeds 0, 3" in table and "torch" in table and f"{results['seconds']:.0f} s on" in table
     teacher, student = results["models"]

@@ -17,7 +17,8 @@ def frame_mask(
     kept = order[:, :stay].sort(dim=1).values
     if extra == 0:
         return kept
-    assert rng is not None
+    if rng is None:
+        raise ValueError("frame_mask: rng must be given with extra > 0, got None")
     words = philox(rng, 1 if shared else N, stay)
     positions = torch.sort(words, dim=1, stable=True).indices[:, extra:].sort(dim=1).values
     return kept.gather(1, positions.expand(N, -1))

@@ -41,7 +41,8 @@ def joint_mask(
         heaviest = torch.sort(weights.clamp(min=0), descending=True, stable=True).indices[:k]
         mask = torch.zeros(V, dtype=torch.bool, device=weights.device).scatter(0, heaviest, True).repeat(rows, 1)
     else:
-        assert rng is not None
+        if rng is None:
+            raise ValueError(f"joint_mask: rng must be given with mode {mode!r}, got None")
         mask = draw_joints(weights, k, 1 if shared else rows, rng, mode).repeat(rows if shared else 1, 1)
     count = (~mask).sum(1)
     width = V if mode == "tokens" else V - k

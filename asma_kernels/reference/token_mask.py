@@ -15,7 +15,8 @@ def token_mask(
     wide = score.detach()
     wide = wide if wide.dtype == torch.float64 else wide.float()
     if noise is None:
-        assert rng is not None
+        if rng is None:
+            raise ValueError("token_mask: one of rng and noise must be given, got neither")
         uniform = (philox(rng, N, L).double() + 0.5) / 2**32
         noise = (-(-uniform.log()).log()).to(wide.dtype)
     numbers = torch.where(wide.isnan(), float("-inf"), wide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -27,11 +28,11 @@ class AlignConfig:
     mode: Mode = "aligned"
     out: int = 256
     """Size of the representation of mode aligned."""
-    dropout: float = 0.5
+    dropout: float = 0.4
     lr: float = 1e-3
     """Of the alignment; the classifier's rate is ten times that, the linear probe's."""
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
+    weight_decay: float = 2.0
+    """AdamW's: large because it is multiplied by the learning rate."""
     epochs: int = 100
     batch: int = 128
     seed: int = 0
@@ -41,7 +42,6 @@ class AlignConfig:
         need(0 <= self.dropout < 1, "alignment.dropout must be in [0, 1)", self.dropout)
         need(self.lr > 0, "alignment.lr must be positive", self.lr)
         need(self.weight_decay >= 0, "alignment.weight_decay must be at least 0", self.weight_decay)
-        need(0 <= self.label_smoothing < 1, "alignment.label_smoothing must be in [0, 1)", self.label_smoothing)
         need(self.epochs >= 1, "alignment.epochs must be at least 1", self.epochs)
         need(self.batch >= 2, "alignment.batch must be at least 2, batch norm compares clips", self.batch)
 
@@ -117,7 +117,10 @@ def _train(
     alignment: Alignment, head: nn.Linear, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor,
     config: AlignConfig,
 ) -> None:  # fmt: skip
-    groups = [{"params": alignment.parameters()}, {"params": head.parameters(), "lr": 10 * config.lr}]
+    groups: list[dict[str, Any]] = [
+        {"params": alignment.parameters()},
+        {"params": head.parameters(), "lr": 10 * config.lr},
+    ]
     optimiser = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
     batch = min(config.batch, len(labels))
     batches = len(labels) // batch
@@ -127,7 +130,7 @@ def _train(
         # The clips that do not fill a batch are left out: batch norm over a handful of clips is noise.
         for rows in torch.randperm(len(labels))[: batches * batch].split(batch):
             logits = head(alignment(first[rows], second[rows]))
-            loss = F.cross_entropy(logits, labels[rows], label_smoothing=config.label_smoothing)
+            loss = F.cross_entropy(logits, labels[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -84,11 +84,14 @@ class Classifier(nn.Module):
         self.data = data
 
     @property
+    def first_encoder(self) -> Encoder:
+        """The only one of a student, encoder 1 of a teacher."""
+        return cast(Encoder, self.encoders[0])
+
+    @property
     def skeleton(self) -> Skeleton:
         """Of the clips."""
-        encoder = self.encoders[0]
-        assert isinstance(encoder, Encoder)
-        return encoder.skeleton
+        return self.first_encoder.skeleton
 
     @property
     def features(self) -> int:
@@ -106,7 +109,7 @@ class Classifier(nn.Module):
 
 
 def save_classifier(path: Path, model: Classifier, notes: dict[str, Any]) -> None:
-    """Weights as safetensors, written atomically; sizes, skeleton, classes and `notes` (plain values) are its metadata."""
+    """Weights as safetensors, written atomically; sizes, skeleton, classes and `notes` (plain values) beside them."""
     safetensors = extra("safetensors.torch")
     alignment = model.alignment
     description = {

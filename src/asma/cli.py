@@ -13,15 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
+
+from .align import AlignConfig, align_probe, make_teacher
 from .checkpoint import CONFIG_FILE, METRICS_FILE, load_encoder
-from .config import PretrainConfig, preset, with_masks
+from .classifier import CLASSIFIER_FILE, count_parameters, load_classifier, save_classifier
+from .config import DataConfig, PretrainConfig, need, preset, with_masks
 from .config_file import from_dict, load_config, to_dict
+from .data import open_clips
 from .demo import DemoConfig, run_demo
-from .evaluate import ProbeConfig, encode_clips, knn, linear_probe
+from .distill import DistillConfig, distill
+from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_probe
 from .extras import MissingExtraError, extra
+from .models import Encoder
+from .models.alignment import Mode
+from .predict import clip_of_file, clip_of_set, predict
 from .prepare import Split, open_split
 from .pretrain import pretrain
 from .results import markdown
+from .scores import Scores, score
 
 try:
     from tyro import MISSING
@@ -31,6 +41,7 @@ try:
 except ImportError:
     pass  # main says so in one sentence; until then nothing looks at these names
 
+SOME_RUN = "give the folder of at least one finished pretraining run"
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -62,12 +73,14 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Probe:
-    """Accuracy of a linear classifier on the frozen features of encoders."""
+    """Accuracy of a linear classifier on frozen features; of two encoders, also on both together."""
 
     runs: Positional[tuple[Path, ...]]
     """Folders of finished pretraining runs, or .safetensors files of encoders."""
+    out: Path | None = None
+    """With two runs: write the teacher (both encoders, alignment, classifier) into this folder."""
     clips: str = ""
-    """Other clips than those of the run: transfer."""
+    """Other clips than those of the runs: transfer."""
     protocol: str = ""
     """How they are split; empty for the split of the run, or the usual one of other clips."""
     config: Annotated[ProbeConfig, Flat] = field(default_factory=ProbeConfig)
@@ -82,9 +95,36 @@ class Knn:
     k: int = 1
     """Neighbours that vote."""
     clips: str = ""
-    """Other clips than those of the run: transfer."""
+    """Other clips than those of the runs: transfer."""
     protocol: str = ""
     """How they are split; empty for the split of the run, or the usual one of other clips."""
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Train a small student to answer as a teacher does."""
+
+    teacher: Positional[Path]
+    """Folder of the teacher that probe --out wrote."""
+    out: Path
+    """The run's folder: config.json, metrics.jsonl, checkpoint.pt and, at the end, classifier.safetensors."""
+    labels: bool = True
+    """Learn from the labels of the training clips too, not from the teacher alone."""
+    resume: bool = False
+    """Go on with the run in --out, with its own options."""
+    config: Annotated[DistillConfig, Flat] = field(default_factory=DistillConfig)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Name the action in one clip."""
+
+    model: Positional[Path]
+    """Folder of a teacher or a student."""
+    clips: Positional[str]
+    """An .npz file with one clip (T, V, 3); with --clip, a set of clips: "builtin", or an .npz file and its .json."""
+    clip: str = ""
+    """Name of a clip of the set, or its number from 0."""
 
 
 @dataclass(frozen=True)
@@ -123,40 +163,99 @@ def run_pretrain(options: Pretrain) -> None:
     print(f"{options.out}: done, {options.config.optimiser.total_steps(len(split.train))} steps")
 
 
-def each_run(options: Probe | Knn, measure: Callable[[Any, Any, Split], str]) -> None:
-    """Print what ``measure`` says of the training and test features of each run."""
-    if not options.runs:
-        raise ValueError("give the folder of at least one finished pretraining run")
-    for run in options.runs:
-        encoder, notes = load_encoder(run)
-        data = from_dict(PretrainConfig, notes["pretraining"], f"{run}: its config").data
-        if options.clips or options.protocol:
-            data = replace(data, clips=options.clips or data.clips, protocol=options.protocol)
-        split = open_split(data)
-        if split.train.skeleton.num_joints != encoder.skeleton.num_joints:
-            raise ValueError(
-                f"{run} was trained on the {encoder.skeleton.num_joints} joints of {encoder.skeleton.name}, "
-                f"{data.clips} has {split.train.skeleton.num_joints}: take clips of the same joints"
-            )
-        features = (encode_clips(encoder, x, title=run.name) for x in (split.train_x, split.test_x))
-        print(f"{run} on {split.train.title}: {measure(*features, split)}", flush=True)
+class Encoded(NamedTuple):
+    """An encoder and its features of the training and the test clips."""
+
+    encoder: Encoder
+    data: DataConfig
+    split: Split
+    features: tuple[torch.Tensor, torch.Tensor]
+
+
+def encode(run: Path, clips: str, protocol: str) -> Encoded:
+    encoder, notes = load_encoder(run)
+    data = from_dict(PretrainConfig, notes["pretraining"], f"{run}: its config").data
+    if clips or protocol:
+        data = replace(data, clips=clips or data.clips, protocol=protocol)
+    split = open_split(data)
+    if split.train.skeleton.num_joints != encoder.skeleton.num_joints:
+        raise ValueError(
+            f"{run} was trained on the {encoder.skeleton.num_joints} joints of {encoder.skeleton.name}, "
+            f"{data.clips} has {split.train.skeleton.num_joints}: take clips of the same joints"
+        )
+    train, test = (encode_clips(encoder, x, title=run.name) for x in (split.train_x, split.test_x))
+    return Encoded(encoder, data, split, (train, test))
 
 
 def run_probe(options: Probe) -> None:
-    def measure(train: Any, test: Any, split: Split) -> str:
-        classes = len(split.train.classes)
-        found = linear_probe(train, split.train.label, test, split.test.label, options.config, classes)
-        return f"linear probe {100 * found.top1:.1f} %, top 5 {100 * found.top5:.1f} %"
-
-    each_run(options, measure)
+    need(bool(options.runs), SOME_RUN, "none")
+    need(not options.out or len(options.runs) == 2, "--out needs two runs, encoder 1 and encoder 2", len(options.runs))
+    if options.out and (options.out / CLASSIFIER_FILE).exists():
+        raise FileExistsError(f"{options.out} holds a teacher already: take another folder")
+    made = []
+    for run in options.runs:
+        made.append(found := encode(run, options.clips, options.protocol))
+        train, test, classes = found.split.train, found.split.test, len(found.split.train.classes)
+        probe = linear_probe(found.features[0], train.label, found.features[1], test.label, options.config, classes)
+        say_scores(str(run), found.split, probe)
+    if len(made) != 2:
+        return
+    first, second = made
+    if first.data != second.data:
+        raise ValueError("both runs must have the same data options to be put together: pretrain them alike")
+    pairs = list(zip(first.features, second.features, strict=True))
+    modes: tuple[Mode, ...] = ("mean", "concat", "aligned")
+    for mode in modes:
+        aligned = align_probe(
+            pairs[0], train.label, pairs[1], test.label, AlignConfig(mode=mode), options.config, classes
+        )
+        say_scores(f"both, {mode}", first.split, aligned)
+        if options.out and mode == "aligned":
+            teacher = make_teacher([first.encoder, second.encoder], aligned, train.classes, first.data)
+            options.out.mkdir(parents=True, exist_ok=True)
+            save_classifier(options.out / CLASSIFIER_FILE, teacher, {"top1": aligned.top1})
 
 
 def run_knn(options: Knn) -> None:
-    def measure(train: Any, test: Any, split: Split) -> str:
-        share = knn(train, split.train.label, test, split.test.label, options.k)
-        return f"{options.k}-NN {100 * share:.1f} %"
+    need(bool(options.runs), SOME_RUN, "none")
+    for run in options.runs:
+        found = encode(run, options.clips, options.protocol)
+        train, test = found.split.train, found.split.test
+        share = knn(found.features[0], train.label, found.features[1], test.label, options.k)
+        print(f"{run} on {train.title}: {options.k}-NN {100 * share:.1f} %", flush=True)
 
-    each_run(options, measure)
+
+def say_scores(name: str, split: Split, scores: Scores, what: str = "linear probe") -> None:
+    shares = f"{what} {100 * scores.top1:.1f} %, top 5 {100 * scores.top5:.1f} %"
+    print(f"{name} on {split.train.title}: {shares}", flush=True)
+
+
+def start_of_distill(arguments: Sequence[str]) -> Distill:
+    """What the options start from: the defaults, or the run that is resumed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", default="")
+    parser.add_argument("--resume", action="store_true")
+    found, _ = parser.parse_known_args([*arguments, ""])
+    if found.resume and found.out:
+        return Distill(MISSING, MISSING, resume=True, config=load_config(Path(found.out) / CONFIG_FILE, DistillConfig))
+    return Distill(MISSING, MISSING)
+
+
+def run_distill(options: Distill) -> None:
+    teacher, _ = load_classifier(options.teacher)
+    split = open_split(teacher.data)
+    labels = split.train.label if options.labels else None
+    student = distill(teacher, split.train_x, options.config, options.out, options.resume, labels)
+    for name, model in (("teacher", teacher), ("student", student)):
+        with evaluation_mode(model):
+            scores = score(model(split.test_x).softmax(dim=1), split.test.label)
+        say_scores(f"{name} ({count_parameters(model):,} parameters)", split, scores, "accuracy")
+
+
+def run_predict(options: Predict) -> None:
+    model, _ = load_classifier(options.model)
+    clip = clip_of_set(open_clips(options.clips), options.clip) if options.clip else clip_of_file(options.clips)
+    print(predict(model, clip))
 
 
 def info(options: Info) -> None:
@@ -173,13 +272,17 @@ def info(options: Info) -> None:
 class Command(NamedTuple):
     options: type[Any]
     run: Callable[[Any], None]
+    start: Callable[[Sequence[str]], Any] | None = None
+    """What the options start from, given the arguments; None for their defaults."""
 
 
 COMMANDS = {
     "demo": Command(Demo, demo),
-    "pretrain": Command(Pretrain, run_pretrain),
+    "pretrain": Command(Pretrain, run_pretrain, start_of_pretrain),
     "probe": Command(Probe, run_probe),
     "knn": Command(Knn, run_knn),
+    "distill": Command(Distill, run_distill, start_of_distill),
+    "predict": Command(Predict, run_predict),
     "info": Command(Info, info),
 }
 
@@ -202,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"command {name!r} is unknown, commands are {', '.join(COMMANDS)}")
         command = COMMANDS[name]
         cli = extra("tyro").cli
-        default = {"default": start_of_pretrain(rest)} if command.options is Pretrain else {}
+        default = {"default": command.start(rest)} if command.start else {}
         command.run(cli(command.options, args=rest, prog=f"asma {name}", **default))
     except (ValueError, OSError, MissingExtraError) as error:
         print(f"asma: {' '.join(str(error).split())}", file=sys.stderr)

@@ -259,11 +259,11 @@ def with_masks(config: PretrainConfig, name: str) -> PretrainConfig:
 
 _CPU = PretrainConfig(
     data=DataConfig(frames=32, face="hips", scale=True),
-    views=ViewConfig(flip=0.0, per_clip=True),
+    views=ViewConfig(shear=0.5, flip=0.0, per_clip=True),
     masks=MaskConfig(joints=4, frames=6, extra_frames=6),
-    encoder=EncoderConfig(channels=(32, 64, 256), strides=(2, 2, 2), dropout=0.0, segments=4, input_gain=1.2),
+    encoder=EncoderConfig(channels=(32, 64, 128), strides=(2, 2, 2), dropout=0.0, segments=4, input_gain=1.2),
     projector=ProjectorConfig(width=512, lambd=5e-3),
-    optimiser=OptimiserConfig(lr=5e-4, batch=64, steps=1500, warmup=0.05),
+    optimiser=OptimiserConfig(lr=1e-3, batch=64, steps=800, warmup=0.05),
     bfloat16=True,
     calibrate=True,
 )
@@ -272,11 +272,7 @@ PRESETS = {
     "asma": PretrainConfig(),
     "pstl": PretrainConfig(masks=MaskConfig(degree="high", motion="high", joint_mode="tokens")),
     "cpu": _CPU,
-    "demo": replace(
-        _CPU,
-        encoder=replace(_CPU.encoder, channels=(32, 64, 128)),
-        optimiser=replace(_CPU.optimiser, lr=1e-3, steps=200),
-    ),
+    "demo": replace(_CPU, optimiser=replace(_CPU.optimiser, steps=200)),
 }
 """asma: the paper's settings. pstl: PSTL's masks with them. cpu: learns on small sets on a few cores. demo: minutes."""
 

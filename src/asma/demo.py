@@ -20,7 +20,7 @@ import torch
 from .align import AlignConfig, AlignResult, align_probe, make_teacher
 from .checkpoint import METRICS_FILE, load_checkpoint, save_checkpoint, versions, write_text
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, load_classifier, save_classifier
-from .config import OptimiserConfig, PretrainConfig, preset, with_masks
+from .config import PretrainConfig, preset, with_masks
 from .config_file import difference, load_config, to_dict
 from .distill import DistillConfig, distill
 from .evaluate import encode_clips, evaluation_mode, knn, linear_probe, raw_baseline
@@ -45,6 +45,7 @@ ENCODERS = {"pstl": "PSTL's masks", "e1": "encoder 1", "e2": "encoder 2"}
 RANDOM_ALIGNED = "two random encoders, aligned"
 OTHER_SEED = 1 << 32
 """Added to a seed for its second random encoder."""
+STUDENT_STEPS = {"demo": 200, "cpu": 1000}
 TOGETHER: dict[Mode, str] = {"mean": "mean", "concat": "concatenation", "aligned": ALIGNED}
 
 
@@ -81,9 +82,8 @@ class DemoConfig:
 
     def distillation(self, seed: int) -> DistillConfig:
         """The student's run."""
-        steps = {"demo": 200, "cpu": 1000}[self.preset]
-        optimiser = OptimiserConfig(lr=2e-3, batch=64, warmup=0.05, steps=steps)
-        return DistillConfig(optimiser=optimiser, seed=seed, bfloat16=preset(self.preset).bfloat16)
+        default = DistillConfig(seed=seed, bfloat16=preset(self.preset).bfloat16)
+        return replace(default, optimiser=replace(default.optimiser, steps=STUDENT_STEPS[self.preset]))
 
 
 def run_demo(config: DemoConfig, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, save_classifier
-from .config import EncoderConfig, need
+from .config import need
 from .config_file import to_dict
 from .evaluate import evaluation_mode
 from .extras import extra
@@ -54,7 +54,9 @@ class DistillConfig(SupervisedConfig):
         need(self.temperature > 0, "temperature must be positive", self.temperature)
         weights = {"ce": self.ce, "kl": self.kl, "feature": self.feature}
         need(min(weights.values()) >= 0, "ce, kl and feature must be at least 0", weights)
-        need(self.kl + self.feature > 0, "kl or feature must be positive, or nothing is learnt from the teacher", weights)
+        need(
+            self.kl + self.feature > 0, "kl or feature must be positive, or nothing is learnt from the teacher", weights
+        )
 
 
 def make_student(teacher: Classifier, config: DistillConfig) -> Classifier:
@@ -68,9 +70,10 @@ def make_student(teacher: Classifier, config: DistillConfig) -> Classifier:
     """
     whole = count_parameters(teacher)
     most = int(config.share * whole)
-    encoder = teacher.encoders[0].config
-    assert isinstance(encoder, EncoderConfig)
-    limit = f"distill: a student must have at most {100 * config.share:g} % of the teacher's {whole:,} parameters, {most:,}"
+    encoder = teacher.first_encoder.config
+    limit = (
+        f"distill: a student must have at most {100 * config.share:g} % of the teacher's {whole:,} parameters, {most:,}"
+    )
     if config.channels:
         need(
             len(config.channels) == len(encoder.channels),
@@ -99,7 +102,7 @@ def _narrowed(channels: tuple[int, ...], part: float) -> tuple[int, ...]:
 
 
 def _student(teacher: Classifier, channels: tuple[int, ...]) -> Classifier:
-    config = replace(teacher.encoders[0].config, channels=channels, dropout=0.0)
+    config = replace(teacher.first_encoder.config, channels=channels, dropout=0.0)
     encoder = Encoder(config, teacher.skeleton)
     head = nn.Linear(encoder.features, len(teacher.classes))
     return Classifier([encoder], None, head, teacher.classes, teacher.data)
@@ -151,7 +154,7 @@ def distill(
         student = make_student(teacher, config).to(device)
         mapping = nn.Linear(student.features, teacher.features).to(device)
         x = clips.to(device)
-        student.encoders[0].start_input(x)
+        student.first_encoder.start_input(x)
         try:
             with evaluation_mode(teacher):
                 losses = _Losses(teacher.to(device), student, mapping, truth.to(device), config)
@@ -200,7 +203,8 @@ class _Losses:
         T = config.temperature
         answers = F.log_softmax(logits / T, dim=1)
         found = {
-            "kl": T**2 * F.kl_div(answers, F.log_softmax(wanted_logits / T, dim=1), reduction="batchmean", log_target=True),
+            "kl": T**2
+            * F.kl_div(answers, F.log_softmax(wanted_logits / T, dim=1), reduction="batchmean", log_target=True),
             "feature": F.mse_loss(self.mapping(features).float(), (wanted.float() - self.mean) / self.deviation),
         }
         loss = config.kl * found["kl"] + config.feature * found["feature"]

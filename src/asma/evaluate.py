@@ -44,8 +44,8 @@ SMALLEST_DEVIATION = 1e-4
 class ProbeConfig:
     """Training of a linear classifier on frozen features; the same for every row of a table.
 
-    The loss is convex, so ``lbfgs``, on all clips at once, comes to the same optimum whatever the features' scale, and is
-    the default. ``adam`` is the usual protocol of the field (PSTL, section 4.2), to compare with its numbers:
+    The loss is convex, so ``lbfgs``, on all clips at once, comes to the same optimum whatever the features' scale. It
+    is the default. ``adam`` is the usual protocol of the field (PSTL, section 4.2), to compare with its numbers:
     ``ProbeConfig(solver="adam", weight_decay=0, standardise=False)``.
     """
 
@@ -175,7 +175,7 @@ def linear_probe(
     a, b, y, truth, K = checked_features("linear_probe", train, train_labels, test, test_labels, classes)
     if len(y.unique()) < 2:
         raise ValueError("linear_probe: training clips must be of at least 2 classes, got 1")
-    classifier = nn.Linear(a.shape[1], K)
+    classifier = nn.utils.skip_init(nn.Linear, a.shape[1], K)  # no draw from the global random state
     with torch.no_grad():
         classifier.weight.zero_()
         classifier.bias.zero_()

@@ -43,8 +43,8 @@ def finetune(
     """Train all of a classifier in place, from where a probe left it, and leave the run and the model in a folder.
 
     Args:
-        model: both encoders, alignment and head (or one encoder and head), for example of `make_teacher`. Parameters that
-            a probe froze learn again.
+        model: both encoders, alignment and head (or one encoder and head), for example of `make_teacher`. Parameters
+            that a probe froze learn again.
         clips: (N, C, T, V, M) float32, the training clips, prepared by `model.data`.
         labels: (N) in [0, K).
         config: the training.
@@ -78,5 +78,7 @@ def finetune(
         model.to(device).requires_grad_(True).train()
         run = SupervisedRun(KIND, config, model, losses, clips.to(device), model.skeleton, inputs)
         run.train(Path(run_dir), resume)
-    save_classifier(Path(run_dir) / CLASSIFIER_FILE, model.cpu().eval(), {"fine-tuning": to_dict(config), "steps": run.step})
+    save_classifier(
+        Path(run_dir) / CLASSIFIER_FILE, model.cpu().eval(), {"fine-tuning": to_dict(config), "steps": run.step}
+    )
     return model

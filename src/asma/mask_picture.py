@@ -71,7 +71,9 @@ def mask_clip(
     sizes = sizes or MaskConfig()
     masks = []
     for number, name in enumerate(("e1", "e2"), 1):
-        masks.append(_draw(replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion), number, energy, skeleton, seed))
+        masks.append(
+            _draw(replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion), number, energy, skeleton, seed)
+        )
     return MaskedClip(title, clip, skeleton, energy[0].numpy(), (masks[0], masks[1]))
 
 
@@ -121,7 +123,7 @@ def upright(clip: NDArray[np.float32], centre: int) -> NDArray[np.float32]:
     flat = clip[..., :2].astype(np.float32)
     flat[..., 0] -= flat[:, centre, 0][:, None]
     flat[..., 1] -= flat[..., 1].min()
-    return flat / max(float(flat[..., 1].max()), np.finfo(np.float32).tiny)
+    return flat / max(float(flat[..., 1].max()), float(np.finfo(np.float32).tiny))
 
 
 def _widest(clip: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -186,7 +188,7 @@ def _strip(axes: Any, masked: MaskedClip, flat: NDArray[np.float32], mask: Mask,
 def _energy(axes: Any, masked: MaskedClip) -> None:
     time = np.arange(len(masked.energy))
     # The square root, so that what little moves can be told from what moves less.
-    energy = np.sqrt(masked.energy / max(float(masked.energy.max()), np.finfo(np.float32).tiny))
+    energy = np.sqrt(masked.energy / max(float(masked.energy.max()), float(np.finfo(np.float32).tiny)))
     step = (len(energy) - 1) / (POSES - 1)
     for mask, colour in zip(masked.masks, ENCODER_COLOURS, strict=True):
         for begin, end in runs(mask.frames):

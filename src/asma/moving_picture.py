@@ -46,14 +46,26 @@ def _panel(
     body = []
     for a, b in masked.skeleton.edges:
         gone = joints[a] or joints[b]
-        pen = f'stroke="{FAINT}" stroke-width="1.6" stroke-dasharray="2 4"' if gone else f'stroke="{INK}" stroke-width="3.2"'
+        pen = (
+            f'stroke="{FAINT}" stroke-width="1.6" stroke-dasharray="2 4"'
+            if gone
+            else f'stroke="{INK}" stroke-width="3.2"'
+        )
         ends = (("x1", a, 0), ("y1", a, 1), ("x2", b, 0), ("y2", b, 1))
-        body.append(f"<line {pen}>" + "".join(_animate(name, moving[:, v, axis], seconds) for name, v, axis in ends) + "</line>")
+        body.append(
+            f"<line {pen}>" + "".join(_animate(name, moving[:, v, axis], seconds) for name, v, axis in ends) + "</line>"
+        )
     for v, gone in enumerate(joints):
         dot = f'r="5" fill="{BACKGROUND}" stroke="{colour}" stroke-width="2.4"' if gone else f'r="2.9" fill="{INK}"'
-        body.append(f"<circle {dot}>" + _animate("cx", moving[:, v, 0], seconds) + _animate("cy", moving[:, v, 1], seconds) + "</circle>")
+        body.append(
+            f"<circle {dot}>"
+            + _animate("cx", moving[:, v, 0], seconds)
+            + _animate("cy", moving[:, v, 1], seconds)
+            + "</circle>"
+        )
     x = place * PANEL
-    text = f'<text x="{x + PANEL / 2}" y="26" text-anchor="middle" font-size="17" font-weight="600" fill="{colour}">{escape(title)}</text>'
+    style = f'text-anchor="middle" font-size="17" font-weight="600" fill="{colour}"'
+    text = f'<text x="{x + PANEL / 2}" y="26" {style}>{escape(title)}</text>'
     if not frames.any():
         return text + f'<g stroke-linecap="round">{"".join(body)}</g>'
     lost = _switch("opacity", np.where(frames, 0.16, 0.0), seconds)

@@ -167,7 +167,9 @@ def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str]) -> An
 
 
 @styled
-def embedding_figure(points: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64], classes: Sequence[str]) -> Any:
+def embedding_figure(
+    points: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64], classes: Sequence[str]
+) -> Any:
     """Clips in the plane, a panel for each kind of feature; a class has a colour and a marker of its own.
 
     Args:

@@ -85,8 +85,8 @@ def clip_of_set(clips: ClipSet, which: int | str) -> NDArray[np.float32]:
         return clips.clip(number)
     near = difflib.get_close_matches(str(which), names, MOST_NAMES, 0.5) or names[:MOST_NAMES]
     raise ValueError(
-        f"clip must be a name or a number from 0 to {len(clips) - 1} of {clips.title}, got {str(which)!r}; names are like "
-        + ", ".join(near)
+        f"clip must be a name or a number from 0 to {len(clips) - 1} of {clips.title}, got {str(which)!r}; "
+        f"names are like {', '.join(near)}"
     )
 
 
@@ -95,7 +95,7 @@ def clip_of_file(path: str | os.PathLike[str]) -> NDArray[Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds Python objects, a whole set of clips, or several arrays and none is ``data``.
+        ValueError: it is damaged, or holds Python objects, a set of clips, or several arrays of which none is ``data``.
     """
     file = Path(path)
     if not file.is_file():
@@ -109,7 +109,9 @@ def clip_of_file(path: str | os.PathLike[str]) -> NDArray[Any]:
     except damaged as error:
         raise ValueError(f"{file} must be an .npz file without pickled objects, but {error}") from None
     if "offsets" in arrays:
-        raise ValueError(f"{file} must hold one clip, it holds a set of {max(len(arrays['offsets']) - 1, 0)}: name one of them")
+        raise ValueError(
+            f"{file} must hold one clip, it holds a set of {max(len(arrays['offsets']) - 1, 0)}: name one of them"
+        )
     if len(arrays) != 1 and "data" not in arrays:
         raise ValueError(f"{file} must hold one array, or one called data, it holds {', '.join(arrays) or 'none'}")
     return arrays["data"] if "data" in arrays else next(iter(arrays.values()))

@@ -163,7 +163,9 @@ def _page(results: Results) -> str:
         _models(results.models),
     ]
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in results.facts.items())
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in results.facts.items()
+    )
     lead = f'<p class="lead">{escape(results.lead)}</p>' if results.lead else ""
     return f"""<!doctype html>
 <html lang="en">
@@ -197,14 +199,14 @@ def _table(rows: Sequence[Row]) -> str:
         return ""
     measures = [("top1", "linear probe"), ("top5", "top 5"), ("knn", "1-NN")]
     measures = [each for each in measures if any(getattr(row, each[0]) is not None for row in rows)]
-    best = {name: max((getattr(row, name) for row in rows if getattr(row, name) is not None)) for name, _ in measures}
+    best = {name: max(getattr(row, name) for row in rows if getattr(row, name) is not None) for name, _ in measures}
     head = "".join(f"<th>{title}</th>" for _, title in measures)
     lines = []
     for row in rows:
         note = f"<small>{escape(row.note)}</small>" if row.note else ""
         cells = "".join(_share_cell(getattr(row, name), getattr(row, name) == best[name]) for name, _ in measures)
         lines.append(f"<tr><th>{escape(row.name)}{note}</th>{cells}</tr>")
-    table = f'<table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     text = "Share of the test clips that are recognised. Features are frozen, and every row is treated alike."
     return _section("Results", text, table)
 
@@ -221,8 +223,8 @@ def _masks(masked: MaskedClip | None) -> str:
         return ""
     picture = plots.inline_image(mask_figure(masked), "Skeletons of a clip with the masks of both encoders", 1160)
     text = (
-        "Two encoders learn from views of a clip that lack something: joints in one view, frames in another. What one of "
-        "them loses, the other one sees. Below, the clip itself and the two as they lose it."
+        "Two encoders learn from views of a clip that lack something: joints in one view, frames in another. What one "
+        "of them loses, the other one sees. Below, the clip itself and the two as they lose it."
     )
     return _section("What is masked", text, moving_picture(masked) + picture)
 
@@ -243,15 +245,16 @@ def _embedding(results: Results) -> str:
     for name, features in results.features.items():
         if len(features) != len(results.labels):
             raise ValueError(
-                f"write_report: features of {name!r} must have a label each, got {len(features)} and {len(results.labels)}"
+                f"write_report: features of {name!r} must have a label each, "
+                f"got {len(features)} and {len(results.labels)}"
             )
     clips = len(results.labels)
     kept = np.unique(np.linspace(0, clips - 1, min(clips, MOST_POINTS)).round().astype(np.int64))
     points = {name: embed(features[torch.from_numpy(kept)]) for name, features in results.features.items()}
     figure = plots.embedding_figure(points, results.labels[kept], results.classes)
     text = (
-        f"Features of {len(kept)} clips in the plane (t-SNE). Labels colour the points and were not used to place them: "
-        "the better the features, the fewer the clips among those of another class."
+        f"Features of {len(kept)} clips in the plane (t-SNE). Labels colour the points and were not used to place "
+        "them: the better the features, the fewer the clips among those of another class."
     )
     return _section("What the features know", text, plots.inline_image(figure, "Features in the plane", 1100))
 
@@ -268,8 +271,8 @@ def _scores(results: Results) -> str:
     per_class = plots.inline_image(plots.per_class_figure(rows, results.classes), "Accuracy of each class", 1100)
     confusion = plots.inline_image(plots.confusion_figure(last.confusion, results.classes), "Confusion matrix", 860)
     matrix = (
-        "Rows are true classes, columns predicted ones; the number of clips is in the cell where it fits. Blue is right, "
-        "orange is wrong; the deeper, the larger the share of the row's clips."
+        "Rows are true classes, columns predicted ones; the number of clips is in the cell where it fits. Blue is "
+        "right, orange is wrong; the deeper, the larger the share of the row's clips."
     )
     return _section("Class by class", "Share of each class's test clips that are recognised.", per_class) + _section(
         f"What is taken for what: {name}", matrix, confusion
@@ -290,7 +293,7 @@ def _models(models: Sequence[Model]) -> str:
         lines.append(f"<tr><th>{escape(model.name)}</th>{''.join(cells)}</tr>")
     head = "<tr><th></th><th>parameters</th><th>time for one clip</th><th>accuracy</th></tr>"
     table = f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
-    text = "A small student is trained to answer as the teacher does, which is both encoders with alignment and classifier."
+    text = "A small student is trained to answer as the teacher does: both encoders with alignment and classifier."
     return _section("Teacher and student", text, table)
 
 
@@ -304,7 +307,8 @@ def _cost_cell(shown: str, value: float, whole: float, of: str) -> str:
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { margin: 0; background: #f4f6f8; color: #1f2933; font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+body { margin: 0; background: #f4f6f8; color: #1f2933; }
+body { font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 header, main, footer { max-width: 1240px; margin: 0 auto; padding: 0 32px; }
 header { padding-top: 44px; }
 h1 { font-size: 34px; line-height: 1.2; margin: 0 0 10px; letter-spacing: -0.01em; }

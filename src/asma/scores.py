@@ -108,7 +108,7 @@ def checked_features(
     test_labels: ArrayLike | torch.Tensor,
     classes: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """Training and test features (N, D) float32, their labels (N) int64, and K; or a ValueError that begins with `where`."""
+    """Training and test features (N, D) float32, their labels (N) int64, and K. A ValueError begins with `where`."""
     a, b = check_features(where, "train", train), check_features(where, "test", test)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"{where}: train and test must have as many features, got {a.shape[1]} and {b.shape[1]}")

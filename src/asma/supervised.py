@@ -41,7 +41,7 @@ class SupervisedConfig:
 
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=2e-3, batch=64, warmup=0.05))
     views: ViewConfig | None = field(default_factory=lambda: ViewConfig(shear=0.3, flip=0.0, per_clip=True))
-    """How clips are augmented, anew in each step; None for not at all. Off here: the flip, which may change the class."""
+    """How clips are augmented, anew in each step; None for not at all. Flips are off: they may change the class."""
     seed: int = 0
     device: str = "cpu"
     bfloat16: bool = False
@@ -98,7 +98,9 @@ class SupervisedRun:
         batch = min(settings.batch, len(clips))
         self.optimiser = torch.optim.Adam(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
         self.batches = Batches(len(clips), batch, config.seed, device)
-        self.views = None if config.views is None else ThreeViews(config.views, MaskConfig(), skeleton, config.seed, device)
+        self.views = (
+            None if config.views is None else ThreeViews(config.views, MaskConfig(), skeleton, config.seed, device)
+        )
         self.total_steps = settings.steps or settings.epochs * (len(clips) // batch)
         self.step = 0
         self.seconds = 0.0
@@ -229,5 +231,5 @@ def checksum(tensors: Iterable[torch.Tensor]) -> int:
     """A number that changes with any of the values."""
     found = 0
     for tensor in tensors:
-        found = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, found)
     return found
