@@ -1,4 +1,4 @@
-"""Draw docs/clip_masks.png, README's picture: ``python docs/make_picture.py`` from the root, with ``[train]`` installed."""
+"""Draw docs/clip_masks.png, README's picture, from the root: ``python docs/make_picture.py`` (needs ``[train]``)."""
 
 from __future__ import annotations
 

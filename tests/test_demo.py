@@ -124,6 +124,7 @@ def test_summary_and_table() -> None:
     assert found["top1"] == pytest.approx(0.6) and found["knn_deviation"] == pytest.approx(0.02**0.5)
     results = {
         "data": "d", "train_clips": 3, "test_clips": 4, "seconds": 1.0, "command": "asma demo", "device": "cpu",
+        "training_seconds": 0.5,
         "versions": {"asma": "0"}, "models": [], "config": {"seeds": [0]}, "rows": {"one": summary(rows[:1])},
     }  # fmt: skip
     assert "| one | 50.0 | 100.0 | 20.0 |" in markdown(results)

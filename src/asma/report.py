@@ -207,7 +207,7 @@ def _table(rows: Sequence[Row]) -> str:
         cells = "".join(_share_cell(getattr(row, name), getattr(row, name) == best[name]) for name, _ in measures)
         lines.append(f"<tr><th>{escape(row.name)}{note}</th>{cells}</tr>")
     table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    text = "Share of the test clips that are recognised. Features are frozen, and every row is treated alike."
+    text = "Share of the test clips that are recognised. Features are frozen where nothing else is said."
     return _section("Results", text, table)
 
 

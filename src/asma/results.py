@@ -46,7 +46,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"{results['data']}, {results['train_clips']} training clips, seeds {seeds}. `{results['command']}`: "
-        f"{results['seconds']:.0f} s on {results['device']}; {used}.",
+        f"{results['seconds']:.0f} s on {results['device']}, training alone {results['training_seconds']:.0f} s "
+        f"over all calls; {used}.",
         "",
     ]
     return "\n".join(lines)
