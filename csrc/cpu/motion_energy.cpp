@@ -1,5 +1,6 @@
 #include "motion_energy.h"
 
+#include "lanes.h"
 #include "scratch.h"
 
 namespace asma {
@@ -35,6 +36,9 @@ struct Frames {
   ASMA_INLINE int64_t to(int64_t u) const { return last + u; }
 };
 
+// The numbers of one coordinate of a frame lie side by side.
+ASMA_INLINE bool side_by_side(const MotionEnergy& a) { return (a.sm == 1 || a.M == 1) && (a.sv == a.M || a.V == 1); }
+
 // Number of coordinates that one output is the mean of.
 ASMA_INLINE int64_t mean_count(const MotionEnergy& a, int64_t length) {
   if (a.reduce == MotionEnergy::frame) return a.C * a.V * a.M;
@@ -42,28 +46,62 @@ ASMA_INLINE int64_t mean_count(const MotionEnergy& a, int64_t length) {
   return a.C * a.M;
 }
 
-// Sum of `count` numbers with eight running sums: a fixed order, and no chain of dependent additions.
-template <class A> ASMA_INLINE A total_of(const A* numbers, int64_t count) {
-  A lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8)
-    for (int lane = 0; lane < 8; ++lane) lanes[lane] += numbers[i + lane];
-  for (int lane = 0; i < count; ++i, ++lane) lanes[lane] += numbers[i];
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+template <int Order, class A, int L> ASMA_INLINE lanes_t<A, L> power(lanes_t<A, L> difference) {
+  if constexpr (Order == 2) return difference * difference;
+  else return difference < A(0) ? -difference : difference;
 }
 
-// sums (V * M) += |x[u + stride] - x[u]|^p over the coordinates.
+// By halves, so that the order of the sum is fixed.
+template <class A, int L> ASMA_INLINE A total_of(lanes_t<A, L> lanes) {
+  if constexpr (L == 1) {
+    return lanes[0];
+  } else {
+    lanes_t<A, L / 2> halves[2];
+    __builtin_memcpy(halves, &lanes, sizeof lanes);
+    return total_of<A, L / 2>(halves[0] + halves[1]);
+  }
+}
+
+// Sum over the coordinates of |next - here|^p at the numbers [i, i + L) of a frame.
+template <int L, int Order, class T>
+ASMA_INLINE lanes_t<acc_t<T>, L> difference(const MotionEnergy& a, const T* here, const T* next) {
+  lanes_t<acc_t<T>, L> sum{};
+  for (int64_t c = 0; c < a.C; ++c) sum += power<Order, acc_t<T>, L>(load<L>(next + c * a.sc) - load<L>(here + c * a.sc));
+  return sum;
+}
+
+// Over a whole frame whose `width` numbers lie side by side. The last vector goes back over numbers that were counted
+// already; those lanes count as 0.
+template <int L, int Order, class T>
+ASMA_INLINE acc_t<T> frame_difference(const MotionEnergy& a, const T* here, const T* next, int64_t width) {
+  using A = acc_t<T>;
+  if constexpr (L > 1) {
+    if (width < L) return frame_difference<L / 2, Order>(a, here, next, width);
+  }
+  lanes_t<A, L> sum{};
+  int64_t i = 0;
+  for (; i + L <= width; i += L) sum += difference<L, Order>(a, here + i, next + i);
+  if (i < width) {
+    lanes_t<A, L> place{};
+    for (int lane = 0; lane < L; ++lane) place[lane] = static_cast<A>(lane);
+    const lanes_t<A, L> last = difference<L, Order>(a, here + width - L, next + width - L);
+    sum += place < static_cast<A>(i - (width - L)) ? lanes_t<A, L>{} : last;
+  }
+  return total_of<A, L>(sum);
+}
+
+// sums (V * M) = |x[u + stride] - x[u]|^p, added over the coordinates.
 template <int Order, class T>
-void add_difference(const MotionEnergy& a, const T* frame, acc_t<T>* __restrict__ sums) {
+void joint_differences(const MotionEnergy& a, const T* frame, acc_t<T>* __restrict__ sums) {
   using A = acc_t<T>;
   const int64_t step = a.stride * a.st;
-  if ((a.sm == 1 || a.M == 1) && a.sv == a.M) {
-    for (int64_t c = 0; c < a.C; ++c) {
-      const T* __restrict__ here = frame + c * a.sc;
-      const T* __restrict__ next = here + step;
-      for (int64_t i = 0; i < a.V * a.M; ++i) sums[i] += power<Order, A>(widen(next[i]) - widen(here[i]), a.p);
+  if constexpr (Order != 0) {
+    if (side_by_side(a)) {
+      for_lanes<kLanes<T>>(a.V * a.M, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+        store<L>(sums + i, difference<L, Order>(a, frame + i, frame + i + step));
+      });
+      return;
     }
-    return;
   }
   for (int64_t v = 0; v < a.V; ++v)
     for (int64_t m = 0; m < a.M; ++m) {
@@ -71,8 +109,21 @@ void add_difference(const MotionEnergy& a, const T* frame, acc_t<T>* __restrict_
       A sum = 0;
       for (int64_t c = 0; c < a.C; ++c)
         sum += power<Order, A>(widen(here[c * a.sc + step]) - widen(here[c * a.sc]), a.p);
-      sums[v * a.M + m] += sum;
+      sums[v * a.M + m] = sum;
     }
+}
+
+template <int Order, class T>
+ASMA_INLINE acc_t<T> frame_energy(const MotionEnergy& a, const T* frame, acc_t<T>* sums) {
+  using A = acc_t<T>;
+  const int64_t width = a.V * a.M;
+  if constexpr (Order != 0) {
+    if (side_by_side(a)) return frame_difference<kLanes<T>, Order>(a, frame, frame + a.stride * a.st, width);
+  }
+  joint_differences<Order>(a, frame, sums);
+  A sum = 0;
+  for (int64_t i = 0; i < width; ++i) sum += sums[i];
+  return sum;
 }
 
 template <int Order, class T>
@@ -89,8 +140,7 @@ void forward_clip(const MotionEnergy& a, const T* x, T* energy, acc_t<T>* sums, 
     A* total = sums + width;
     for (int64_t i = 0; i < width; ++i) total[i] = A(0);
     for (int64_t u = 0; u < frames.count; ++u) {
-      for (int64_t i = 0; i < width; ++i) sums[i] = A(0);
-      add_difference<Order>(a, x + u * a.st, sums);
+      joint_differences<Order>(a, x + u * a.st, sums);
       const A copies = static_cast<A>(frames.to(u) - frames.from(u) + 1);
       for (int64_t i = 0; i < width; ++i) total[i] += copies * sums[i];
     }
@@ -102,13 +152,12 @@ void forward_clip(const MotionEnergy& a, const T* x, T* energy, acc_t<T>* sums, 
     return;
   }
   for (int64_t u = 0; u < frames.count; ++u) {
-    for (int64_t i = 0; i < width; ++i) sums[i] = A(0);
-    add_difference<Order>(a, x + u * a.st, sums);
     if (a.reduce == MotionEnergy::frame) {
-      const A sum = total_of(sums, width);
+      const A sum = frame_energy<Order>(a, x + u * a.st, sums);
       for (int64_t t = frames.from(u); t <= frames.to(u); ++t) energy[t] = narrow<T>(sum * scale);
       continue;
     }
+    joint_differences<Order>(a, x + u * a.st, sums);
     for (int64_t v = 0; v < a.V; ++v) {
       A sum = 0;
       for (int64_t m = 0; m < a.M; ++m) sum += sums[v * a.M + m];

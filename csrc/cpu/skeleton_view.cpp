@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t kGathered = 4096;
 // Products that are summed in acc_t before the sum goes on in double.
 constexpr int64_t kSummed = 1024;
+// Bytes that are copied before a call of memcpy would have got going.
+constexpr int64_t kShortRun = 1024;
 
 template <class A> struct Affine {
   const A* matrix;  // element (row, column) at row * row_step + column * column_step; null: identity
@@ -22,8 +24,17 @@ template <class In, class Out> void copy(const In* from, Out* to, int64_t width)
   for_lanes<kLanes<In>>(width,
                         [&]<int L>(int64_t i) __attribute__((always_inline)) { store<L>(to + i, load<L>(from + i)); });
 }
-template <class Same> void copy(const Same* from, Same* to, int64_t width) {
-  __builtin_memcpy(to, from, static_cast<size_t>(width) * sizeof(Same));
+template <class Same> ASMA_INLINE void copy(const Same* from, Same* to, int64_t width) {
+  const int64_t bytes = width * static_cast<int64_t>(sizeof(Same));
+  if (bytes > kShortRun) {
+    __builtin_memcpy(to, from, static_cast<size_t>(bytes));
+    return;
+  }
+  const auto* source = reinterpret_cast<const uint8_t*>(from);
+  auto* target = reinterpret_cast<uint8_t*>(to);
+  for_lanes<kLaneBytes>(bytes, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+    *reinterpret_cast<lanes_t<uint8_t, L>*>(target + i) = *reinterpret_cast<const lanes_t<uint8_t, L>*>(source + i);
+  });
 }
 
 template <class A, class In, class Out>
