@@ -217,13 +217,15 @@ def test_the_large_matrix_is_never_there():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    N=st.integers(2, 40),
+    seed=st.integers(0, 1 << 30),
+    N=st.integers(3, 40),  # two numbers of a column may be so close that eps tells a stretched column from it
     D=st.integers(1, 70),
     lambd=st.floats(0, 1),
     scale=st.floats(1, 20),
     shift=st.floats(-100, 100),
 )
-def test_properties(N, D, lambd, scale, shift):
+def test_properties(seed, N, D, lambd, scale, shift):
+    torch.manual_seed(seed)
     z1, z2 = two_views(N, D)
     for backend in cases.BACKENDS:
 

@@ -272,7 +272,7 @@ PRESETS = {
     "asma": PretrainConfig(),
     "pstl": PretrainConfig(masks=MaskConfig(degree="high", motion="high", joint_mode="tokens")),
     "cpu": _CPU,
-    "demo": replace(_CPU, optimiser=replace(_CPU.optimiser, steps=200)),
+    "demo": replace(_CPU, optimiser=replace(_CPU.optimiser, steps=300)),
 }
 """asma: the paper's settings. pstl: PSTL's masks with them. cpu: learns on small sets on a few cores. demo: minutes."""
 

@@ -64,6 +64,9 @@ class DemoConfig:
     """How clips are split, for example subject-odd-even or view-12-3; empty for the usual split of the set."""
     centre: Literal["frame", "clip"] = "frame"
     """Put the body at 0 in every frame, or only in the first, which keeps its way through the room."""
+    face: Literal["auto", "hips", "shoulders", "none"] = "auto"
+    """Turn every body to the camera by these joints. auto: by the hips, but not in the built-in clips, where a camera
+    that stands elsewhere is what has to be seen through."""
     preset: Literal["demo", "cpu"] = "demo"
     """Settings of the pretraining: demo takes minutes, cpu as long as it needs."""
     seeds: tuple[int, ...] = (0,)
@@ -82,7 +85,8 @@ class DemoConfig:
     def pretraining(self, encoder: str, seed: int) -> PretrainConfig:
         """The pretraining run of one encoder."""
         config = with_masks(preset(self.preset), encoder)
-        data = replace(config.data, clips=self.data, protocol=self.protocol, centre=self.centre)
+        face = ("none" if self.data.split(":")[0] == "builtin" else "hips") if self.face == "auto" else self.face
+        data = replace(config.data, clips=self.data, protocol=self.protocol, centre=self.centre, face=face)
         return replace(config, data=data, seed=seed)
 
     def distillation(self, seed: int) -> DistillConfig:

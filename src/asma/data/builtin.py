@@ -84,8 +84,10 @@ def builtin_clips(seed: int = 0, classes: int = 12, subjects: int = 12, views: i
     Every combination of class, subject, repetition and view is one clip of 40 to 90 frames at 30 a second, so the
     defaults give 12 * 12 * 3 * 3 = 1,296 clips; each is a performance of its own. The cameras stand at yaws from -45 to
     45 degrees, about. Coordinates are in metres in Kinect's axes (y up, z away from the camera), joints those of
-    `Skeleton.builtin("ntu25")`. Subjects and views count from 1; `split("subject-odd-even")` and `split("view-12-3")`
-    are the usual halves. Asking for fewer classes gives the same clips of the first ones.
+    `Skeleton.builtin("ntu25")`. Subjects and views count from 1. With three views the usual split is
+    `split("view-12-3")`, which tests on a camera that no training clip was seen by; otherwise it is
+    `split("subject-odd-even")`, which tests on other people. Asking for fewer classes gives the same clips of the first
+    ones.
 
     Deterministic: the same arguments give the same bits on the same machine and NumPy.
 
@@ -135,5 +137,5 @@ def builtin_clips(seed: int = 0, classes: int = 12, subjects: int = 12, views: i
         classes=tuple(ACTIONS)[:classes],
         skeleton=Skeleton.builtin("ntu25"),
         title=f"built-in (seed {seed})",
-        usual_split="subject-odd-even",
+        usual_split="view-12-3" if views == 3 else "subject-odd-even",
     )
