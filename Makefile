@@ -26,7 +26,7 @@ lint: $(INSTALLED)
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
-	$(PYTHON) -c "from clang_format import clang_format; clang_format()" --dry-run -Werror $(CPP)
+	@$(PYTHON) -c "from clang_format import clang_format; clang_format()" --dry-run -Werror $(CPP)
 
 bench: $(INSTALLED)
 	$(PYTHON) -m bench.run

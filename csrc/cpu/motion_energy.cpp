@@ -66,7 +66,8 @@ template <class A, int L> ASMA_INLINE A total_of(lanes_t<A, L> lanes) {
 template <int L, int Order, class T>
 ASMA_INLINE lanes_t<acc_t<T>, L> difference(const MotionEnergy& a, const T* here, const T* next) {
   lanes_t<acc_t<T>, L> sum{};
-  for (int64_t c = 0; c < a.C; ++c) sum += power<Order, acc_t<T>, L>(load<L>(next + c * a.sc) - load<L>(here + c * a.sc));
+  for (int64_t c = 0; c < a.C; ++c)
+    sum += power<Order, acc_t<T>, L>(load<L>(next + c * a.sc) - load<L>(here + c * a.sc));
   return sum;
 }
 
