@@ -1,5 +1,8 @@
 """What every test runs under."""
 
+from types import SimpleNamespace
+
+import emulation
 import pytest
 import torch
 
@@ -17,3 +20,10 @@ def poisoned_memory():
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory) -> SimpleNamespace:
+    """torch.ops.asma_emulated: the CUDA ops, their kernels run on the CPU."""
+    torch.ops.load_library(emulation.build(tmp_path_factory.mktemp("emulated")))
+    return torch.ops.asma_emulated

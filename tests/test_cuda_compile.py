@@ -1,6 +1,5 @@
 """The CUDA half without a GPU: nvcc compiles it for every architecture, and its kernels run on the CPU."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -9,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import emulation
 import pytest
 import torch
 
@@ -62,23 +62,22 @@ def test_library_loads_beside_a_torch_without_cuda(build):
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-@pytest.fixture(scope="module")
-def on_cpu(tmp_path_factory):
-    """The kernels of csrc/cuda as a plain library."""
-    library = tmp_path_factory.mktemp("emulated") / "kernels.so"
-    compiler = os.environ.get("CXX", "g++")
-    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    forced = ["-include", ROOT / "tests/cuda_on_cpu.h", "-x", "c++", ROOT / "csrc/cuda/philox.cu"]
-    subprocess.run([compiler, *flags, *forced, "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+@pytest.mark.slow
+@pytest.mark.parametrize("op", emulation.OPS)
+def test_no_thread_reads_what_another_writes_without_a_barrier_between(op, tmp_path):
+    found = emulation.races(op, tmp_path)
+    assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (9, 33), (40, 7), (3, 140_000), (70_000, 2), (0, 5), (5, 0)])
+@pytest.mark.slow
+def test_a_missing_barrier_is_found(tmp_path):
+    found = emulation.races("motion_energy", tmp_path, "-DWITHOUT_BARRIERS")
+    assert found.returncode != 0
+    assert "data race" in found.stderr
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (9, 33), (40, 7), (3, 14_000), (7_000, 2), (0, 5), (5, 0)])
 @pytest.mark.parametrize("step", [1, 3])
-def test_philox_kernel_is_bit_equal_to_the_reference(on_cpu, rows, columns, step):
-    rng = torch.tensor([-7, 2**40 + 3]).repeat_interleave(step)  # [seed, ..., call, ...]
-    words = torch.full((rows, columns), -1)
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (rng, words)]
-    sizes = [ctypes.c_int64(size) for size in (rows, columns)]
-    assert on_cpu.asma_cuda_philox(pointers[0], ctypes.c_int64(step), pointers[1], *sizes, None) == 0
-    assert torch.equal(words, philox(rng[::step], rows, columns, backend="reference"))
+def test_philox_is_bit_equal_to_the_reference(emulated, rows, columns, step):
+    rng = torch.tensor([-7, 2**40 + 3]).repeat_interleave(step)[::step]
+    assert torch.equal(emulated.philox(rng, rows, columns), philox(rng, rows, columns, backend="reference"))

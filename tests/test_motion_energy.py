@@ -1,3 +1,5 @@
+import itertools
+
 import cases
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 import asma_kernels
-from asma_kernels import motion_energy
+from asma_kernels import motion_energy, reference
 
 REDUCE = ("frame", "joint", "frame_joint")
 BOUNDARY = ("zero_last", "copy_first")
@@ -172,3 +174,22 @@ def test_a_backend_that_cannot_run_says_why():
         motion_energy(x, backend="tpu")
     with asma_kernels.backend("reference"):
         assert torch.equal(motion_energy(x), torch.zeros(1, 5))
+
+
+@pytest.mark.parametrize("dtype", cases.FLOATS)
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 9, 25, 2), (1, 3, 1, 5, 1), (3, 2, 40, 33, 1), (0, 3, 4, 5, 1), (2, 3, 4, 5, 0)]
+)
+def test_cuda_kernels_on_the_cpu(emulated, shape, dtype):
+    options = itertools.product(("frame", "joint", "frame_joint"), (2.0, 1.0, 1.5), (1, 3), ("zero_last", "copy_first"))
+    exact = torch.randn(shape, dtype=torch.float64).to(dtype)
+    lengths = torch.arange(shape[0]) * 4
+    for (reduce, p, stride, boundary), length in itertools.product(options, (None, lengths)):
+        arguments = (reduce, p, stride, boundary, length)
+        expected = reference.motion_energy(exact.double(), *arguments)
+        grad = torch.randn(expected.shape, dtype=torch.float64).to(dtype)
+        leaf = exact.double().requires_grad_()
+        (expected_grad,) = torch.autograd.grad(reference.motion_energy(leaf, *arguments), leaf, grad.double())
+        for x in cases.layouts(exact).values():
+            cases.assert_close(emulated.motion_energy(x, *arguments), expected, dtype)
+            cases.assert_close(emulated.motion_energy_backward(grad, x, *arguments), expected_grad, dtype)

@@ -65,4 +65,12 @@ template <> struct Narrow<bf16> {
 };
 template <class T> static ASMA_INLINE T narrow(acc_t<T> value) { return Narrow<T>::from(value); }
 
+static ASMA_INLINE double power_of(double base, double exponent) {
+#if defined(__CUDACC__)
+  return pow(base, exponent);
+#else
+  return __builtin_pow(base, exponent);
+#endif
+}
+
 }  // namespace asma

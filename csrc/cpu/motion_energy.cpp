@@ -7,46 +7,10 @@ namespace asma {
 namespace ASMA_ISA {
 namespace {
 
-// |difference|^p and its derivative; Order 1 and 2 without a call of pow.
-template <int Order, class A> ASMA_INLINE A power(A difference, double p) {
-  const A size = difference < A(0) ? -difference : difference;
-  if (Order == 2) return difference * difference;
-  if (Order == 1) return size;
-  return static_cast<A>(__builtin_pow(static_cast<double>(size), p));
-}
-template <int Order, class A> ASMA_INLINE A power_derivative(A difference, double p) {
-  if (Order == 2) return A(2) * difference;
-  const A sign = difference > A(0) ? A(1) : difference < A(0) ? A(-1) : difference;  // NaN and 0 pass through
-  if (Order == 1) return sign;
-  const double size = difference < A(0) ? -static_cast<double>(difference) : static_cast<double>(difference);
-  return sign == A(0) ? A(0) : sign * static_cast<A>(p * __builtin_pow(size, p - 1));
-}
-
-// A difference u lies between the frames u and u + stride, 0 <= u < count. Which frames carry it:
-struct Frames {
-  int64_t length, count, first, last;  // of difference u: frames [first, last], shifted by u
-  ASMA_INLINE Frames(const MotionEnergy& a, int64_t clip) {
-    const int64_t given = a.lengths ? a.lengths[clip] : a.T;
-    length = given < 0 ? 0 : given > a.T ? a.T : given;
-    count = length > a.stride ? length - a.stride : 0;
-    first = last = a.copy_first ? a.stride : 0;
-  }
-  // copy_first: the first `stride` frames copy difference 0.
-  ASMA_INLINE int64_t from(int64_t u) const { return u == 0 ? 0 : first + u; }
-  ASMA_INLINE int64_t to(int64_t u) const { return last + u; }
-};
-
 // The numbers of one coordinate of a frame lie side by side.
 ASMA_INLINE bool side_by_side(const MotionEnergy& a) { return (a.sm == 1 || a.M == 1) && (a.sv == a.M || a.V == 1); }
 
-// Number of coordinates that one output is the mean of.
-ASMA_INLINE int64_t mean_count(const MotionEnergy& a, int64_t length) {
-  if (a.reduce == MotionEnergy::frame) return a.C * a.V * a.M;
-  if (a.reduce == MotionEnergy::joint) return a.C * length * a.M;
-  return a.C * a.M;
-}
-
-template <int Order, class A, int L> ASMA_INLINE lanes_t<A, L> power(lanes_t<A, L> difference) {
+template <int Order, class A, int L> ASMA_INLINE lanes_t<A, L> power_lanes(lanes_t<A, L> difference) {
   if constexpr (Order == 2) return difference * difference;
   else return difference < A(0) ? -difference : difference;
 }
@@ -67,7 +31,7 @@ template <int L, int Order, class T>
 ASMA_INLINE lanes_t<acc_t<T>, L> difference(const MotionEnergy& a, const T* here, const T* next) {
   lanes_t<acc_t<T>, L> sum{};
   for (int64_t c = 0; c < a.C; ++c)
-    sum += power<Order, acc_t<T>, L>(load<L>(next + c * a.sc) - load<L>(here + c * a.sc));
+    sum += power_lanes<Order, acc_t<T>, L>(load<L>(next + c * a.sc) - load<L>(here + c * a.sc));
   return sum;
 }
 
@@ -134,8 +98,7 @@ void forward_clip(const MotionEnergy& a, const T* x, T* energy, acc_t<T>* sums, 
   const int64_t width = a.V * a.M;
   const int64_t size = a.reduce == MotionEnergy::frame ? a.T : a.reduce == MotionEnergy::joint ? a.V : a.T * a.V;
   for (int64_t i = 0; i < size; ++i) energy[i] = narrow<T>(A(0));
-  const int64_t numbers = mean_count(a, frames.length);
-  const A scale = numbers > 0 ? A(1) / static_cast<A>(numbers) : A(0);
+  const A scale = mean_scale<A>(a, frames.length);
 
   if (a.reduce == MotionEnergy::joint) {
     A* total = sums + width;
@@ -187,8 +150,7 @@ template <int Order, class T>
 void backward_clip(const MotionEnergy& a, const T* grad, const T* x, T* grad_x, acc_t<T>* scratch, int64_t clip) {
   using A = acc_t<T>;
   const Frames frames(a, clip);
-  const int64_t numbers = mean_count(a, frames.length);
-  const A scale = numbers > 0 ? A(1) / static_cast<A>(numbers) : A(0);
+  const A scale = mean_scale<A>(a, frames.length);
   for (int64_t u = 0; u < frames.count; ++u) difference_weight(a, frames, grad, scale, u, scratch + u * a.V);
   for (int64_t c = 0; c < a.C; ++c)
     for (int64_t t = 0; t < a.T; ++t) {

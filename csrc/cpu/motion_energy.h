@@ -1,23 +1,7 @@
 #pragma once
-#include <cstdint>
-
+#include "../common/motion_energy.h"
 #include "../common/scalar.h"
 #include "isa.h"
-
-namespace asma {
-
-struct MotionEnergy {
-  enum Reduce { frame, joint, frame_joint };
-  int64_t C, T, V, M;          // axes of a clip
-  int64_t sn, sc, st, sv, sm;  // strides of x (N, C, T, V, M), in elements
-  const int64_t* lengths;      // (N) or null: every clip has T frames
-  Reduce reduce;
-  double p;
-  int64_t stride;
-  bool copy_first;  // else zero_last
-};
-
-}  // namespace asma
 
 ASMA_DECLARE_KERNEL(
     // energy: contiguous (N, T), (N, V) or (N, T, V); clips [begin, end).

@@ -1,5 +1,3 @@
-#include <cuda_runtime.h>
+#include "launch.h"
 
-#include "kernels.h"
-
-extern "C" const char* asma_cuda_error(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+const char* asma::cuda::error_string(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }

@@ -12,7 +12,8 @@ import pickle
 import platform
 import uuid
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,14 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
             f"use asma-kernels {content['versions']['asma']}"
         )
     return content
+
+
+def checksum(tensors: Iterable[torch.Tensor]) -> int:
+    """A number that changes with any of the values."""
+    found = 0
+    for tensor in tensors:
+        found = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, found)
+    return found
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from torch import nn
 
 from asma_kernels import Skeleton
 
-from .checkpoint import skeleton_from_dict, skeleton_to_dict, versions, write_atomically
+from .checkpoint import checksum, skeleton_from_dict, skeleton_to_dict, versions, write_atomically
 from .config import DataConfig, EncoderConfig
 from .config_file import from_dict, to_dict
 from .extras import extra
@@ -114,7 +115,7 @@ def save_classifier(path: Path, model: Classifier, notes: dict[str, Any]) -> Non
     alignment = model.alignment
     description = {
         "encoders": [to_dict(encoder.config) for encoder in model.encoders],
-        "alignment": None if alignment is None else {"mode": alignment.mode, "out": alignment.features},
+        "alignment": None if alignment is None else _alignment_to_dict(alignment),
         "classes": list(model.classes),
         "data": to_dict(model.data),
     }
@@ -125,7 +126,9 @@ def save_classifier(path: Path, model: Classifier, notes: dict[str, Any]) -> Non
         "versions": json.dumps(versions()),
     }
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_atomically(path, lambda part: safetensors.save_file(tensors, part, metadata))
+    metadata["checksum"] = _checksum(metadata, tensors)
+    content = safetensors.save(tensors, metadata)  # save_file would leave a file that only its owner can read
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
@@ -145,6 +148,9 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str,
         with safetensors.safe_open(file, "pt") as archive:
             metadata = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        # None: of a run from before there were checksums.
+        if metadata.pop("checksum", None) not in (None, _checksum(metadata, tensors)):
+            raise ValueError("its checksum is wrong")
         description = json.loads(metadata["classifier"])
         skeleton = skeleton_from_dict(json.loads(metadata["skeleton"]))
         encoders = [Encoder(from_dict(EncoderConfig, each, "encoder"), skeleton) for each in description["encoders"]]
@@ -161,3 +167,17 @@ def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str,
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{file} is not a classifier of asma ({type(error).__name__}: {reason})") from None
     return model.eval(), notes
+
+
+def _alignment_to_dict(alignment: Alignment) -> dict[str, Any]:
+    """The arguments of an equal alignment, besides the size of the encoders' features."""
+    found: dict[str, Any] = {"mode": alignment.mode, "out": alignment.features}
+    return found | {"dropout": alignment.dropout.p} if alignment.mode == "aligned" else found
+
+
+def _checksum(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+    """Changes with anything that the file says: safetensors itself would not notice other weights or class names."""
+    names = sorted(tensors)
+    said = [metadata, [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]]
+    texts = zlib.crc32(json.dumps(said, sort_keys=True).encode())
+    return f"{texts:08x}{checksum(tensors[name] for name in names):08x}"

@@ -88,7 +88,7 @@ def difference(saved: dict[str, Any], wanted: dict[str, Any], where: str = "") -
     'a.b (1, not 2)'
     """
     for key, value in saved.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(wanted[key], dict):
             found = difference(value, wanted[key], f"{where}{key}.")
             if found:
                 return found

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional as F
 
+from .checkpoint import checksum
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, save_classifier
 from .config import need
 from .config_file import to_dict
@@ -17,7 +18,7 @@ from .evaluate import evaluation_mode
 from .extras import extra
 from .models import Encoder
 from .pretrain import usable_device
-from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_labels, checksum
+from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels
 
 __all__ = ["DistillConfig", "distill", "make_student"]
 
@@ -137,13 +138,14 @@ def distill(
     Deterministic on the CPU in float32, also across a resume; leaves torch's global random state alone.
 
     Raises:
-        FileExistsError: the folder holds a run and `resume` is off.
+        FileExistsError: the folder holds a run and `resume` is off, or a classifier that no run in it made.
         ValueError: the student is too large, clips and labels do not fit, or the folder's run is another one.
         NonFiniteLossError: the loss became NaN or infinite; the message names the step.
         MissingExtraError: safetensors is not installed.
     """
     extra("safetensors")  # rather now than after minutes
     device = usable_device(config.device)
+    clips = checked_clips("distill", clips, teacher.first_encoder)
     truth = torch.full((len(clips),), UNLABELLED)
     if labels is not None:
         truth = checked_labels("distill", labels, len(clips), len(teacher.classes))

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn import functional as F
 
+from .checkpoint import checksum
 from .classifier import CLASSIFIER_FILE, Classifier, save_classifier
 from .config import need
 from .config_file import to_dict
 from .extras import extra
 from .pretrain import usable_device
-from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_labels, checksum
+from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels
 
 __all__ = ["FinetuneConfig", "finetune"]
 
@@ -57,13 +58,14 @@ def finetune(
     Deterministic on the CPU in float32, also across a resume; leaves torch's global random state alone.
 
     Raises:
-        FileExistsError: the folder holds a run and `resume` is off.
+        FileExistsError: the folder holds a run and `resume` is off, or a classifier that no run in it made.
         ValueError: clips and labels do not fit, or the folder's run is another one.
         NonFiniteLossError: the loss became NaN or infinite; the message names the step.
         MissingExtraError: safetensors is not installed.
     """
     extra("safetensors")  # rather now than after minutes
     device = usable_device(config.device)
+    clips = checked_clips("finetune", clips, model.first_encoder)
     truth = checked_labels("finetune", labels, len(clips), len(model.classes))
     need(bool((truth != UNLABELLED).all()), "finetune: every clip must have a label", "-1")
     inputs = checksum([clips, truth, *model.state_dict().values()])
@@ -75,10 +77,11 @@ def finetune(
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
-        model.to(device).requires_grad_(True).train()
-        run = SupervisedRun(KIND, config, model, losses, clips.to(device), model.skeleton, inputs)
-        run.train(Path(run_dir), resume)
-    save_classifier(
-        Path(run_dir) / CLASSIFIER_FILE, model.cpu().eval(), {"fine-tuning": to_dict(config), "steps": run.step}
-    )
+        try:
+            model.to(device).requires_grad_(True).train()
+            run = SupervisedRun(KIND, config, model, losses, clips.to(device), model.skeleton, inputs)
+            run.train(Path(run_dir), resume)
+        finally:
+            model.cpu().eval()
+    save_classifier(Path(run_dir) / CLASSIFIER_FILE, model, {"fine-tuning": to_dict(config), "steps": run.step})
     return model

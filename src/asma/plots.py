@@ -42,6 +42,8 @@ SETTINGS = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "legend.frameon": False,
+    # Names of classes and runs are taken as they are: "$" begins no formula.
+    "text.parse_math": False,
     # The same numbers give the same file.
     "svg.hashsalt": "asma",
     "svg.fonttype": "path",
@@ -223,13 +225,15 @@ def per_class_figure(rows: Mapping[str, NDArray[np.float64]], classes: Sequence[
     present = ~np.isnan(values).all(axis=0)
     low, high = np.nanmin(values[:, present], axis=0), np.nanmax(values[:, present], axis=0)
     axes.hlines(heights[present], low, high, color=FAINT, linewidth=2.4, zorder=1)
-    for place, name in enumerate(rows):
+    handles = []
+    for place in range(len(rows)):
         last = place == len(rows) - 1
         colour = PALETTE[0] if last else (PALETTE[1], PALETTE[3], PALETTE[2], PALETTE[7])[place % 4]
-        axes.scatter(
+        points = axes.scatter(
             values[place], heights, s=62 if last else 40, color=colour, marker="o" if last else "^sDv"[place % 4],
-            label=name, zorder=3 if last else 2, linewidths=0,
+            zorder=3 if last else 2, linewidths=0,
         )  # fmt: skip
+        handles.append(points)
     axes.set_yticks(heights, [classes[label] for label in order], color=INK)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.6, len(classes) - 0.4)
@@ -238,5 +242,8 @@ def per_class_figure(rows: Mapping[str, NDArray[np.float64]], classes: Sequence[
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(rows), borderaxespad=0.1, handletextpad=0.1)
+    axes.legend(
+        handles, list(rows), loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(rows), borderaxespad=0.1,
+        handletextpad=0.1,
+    )  # fmt: skip
     return figure

@@ -38,6 +38,7 @@ from .evaluate import Scores
 from .extras import extra
 from .mask_picture import MaskedClip, mask_figure
 from .moving_picture import moving_picture
+from .scores import check_features, check_labels
 
 __all__ = ["Model", "Results", "Row", "embed", "read_metrics", "write_report"]
 
@@ -45,6 +46,7 @@ REPORT_FILE = "report.html"
 MOST_POINTS = 1000
 """Clips of an embedding; of more, as many are taken at even distances."""
 TSNE_DIMENSIONS = 30
+FEWEST_FOR_TSNE = 10
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def write_report(folder: str | os.PathLike[str], results: Results) -> Path:
 
     Raises:
         MissingExtraError: matplotlib or scikit-learn is not installed.
-        ValueError: a metrics file has no line, or features, labels and classes do not fit.
+        ValueError: a metrics file has no line, features are not finite, or features, scores, labels and classes do not
+            fit.
     """
     page = _page(results)
     path = Path(folder) / REPORT_FILE
@@ -134,16 +137,18 @@ def read_metrics(path: Path) -> tuple[list[float], list[float]]:
 def embed(features: torch.Tensor, seed: int = 0) -> NDArray[np.float32]:
     """Features (N, D) in the plane by t-SNE (van der Maaten and Hinton, 2008), or by PCA for less than 10 clips.
 
-    Features are standardised and reduced to 30 principal components first. Deterministic.
+    Features are standardised and reduced to 30 principal components first; equal ones are one point. Deterministic.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
+        ValueError: another shape, no clip, or features that are not finite.
     """
-    x = features.detach().float().cpu()
+    x = check_features("embed", "features", features).double()  # exact enough that equal features become exactly 0
     x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-4)
     basis, scale, _ = torch.linalg.svd(x, full_matrices=False)
-    components = (basis * scale)[:, :TSNE_DIMENSIONS].numpy()
-    if len(x) < 10 or components.shape[1] < 2:
+    components = (basis * scale)[:, :TSNE_DIMENSIONS].float().numpy()
+    # scikit-learn crashes on clips that are all the same point.
+    if len(x) < FEWEST_FOR_TSNE or components.shape[1] < 2 or not components.any():
         plane = np.zeros((len(x), 2), np.float32)
         plane[:, : min(2, components.shape[1])] = components[:, :2]
         return plane
@@ -240,8 +245,8 @@ def _losses(metrics: Mapping[str, Path]) -> str:
 def _embedding(results: Results) -> str:
     if not results.features:
         return ""
-    if results.labels is None:
-        raise ValueError("write_report: features must come with labels, got None")
+    if results.labels is None or not results.classes:
+        raise ValueError("write_report: features must come with labels and classes, got none")
     for name, features in results.features.items():
         if len(features) != len(results.labels):
             raise ValueError(
@@ -249,11 +254,13 @@ def _embedding(results: Results) -> str:
                 f"got {len(features)} and {len(results.labels)}"
             )
     clips = len(results.labels)
+    labels = check_labels("write_report", "labels", results.labels, clips, len(results.classes)).numpy()
     kept = np.unique(np.linspace(0, clips - 1, min(clips, MOST_POINTS)).round().astype(np.int64))
     points = {name: embed(features[torch.from_numpy(kept)]) for name, features in results.features.items()}
-    figure = plots.embedding_figure(points, results.labels[kept], results.classes)
+    figure = plots.embedding_figure(points, labels[kept], results.classes)
+    method = "t-SNE" if len(kept) >= FEWEST_FOR_TSNE else "PCA, too few for t-SNE"
     text = (
-        f"Features of {len(kept)} clips in the plane (t-SNE). Labels colour the points and were not used to place "
+        f"Features of {len(kept)} clips in the plane ({method}). Labels colour the points and were not used to place "
         "them: the better the features, the fewer the clips among those of another class."
     )
     return _section("What the features know", text, plots.inline_image(figure, "Features in the plane", 1100))
@@ -262,11 +269,13 @@ def _embedding(results: Results) -> str:
 def _scores(results: Results) -> str:
     if not results.scores:
         return ""
+    for name, scores in results.scores.items():
+        if len(scores.per_class) != len(results.classes):
+            raise ValueError(
+                f"write_report: classes must be the {len(scores.per_class)} of the scores of {name!r}, "
+                f"got {len(results.classes)}"
+            )
     name, last = list(results.scores.items())[-1]
-    if len(last.per_class) != len(results.classes):
-        raise ValueError(
-            f"write_report: classes must be the {len(last.per_class)} of the scores, got {len(results.classes)}"
-        )
     rows = {name: scores.per_class for name, scores in results.scores.items()}
     per_class = plots.inline_image(plots.per_class_figure(rows, results.classes), "Accuracy of each class", 1100)
     confusion = plots.inline_image(plots.confusion_figure(last.confusion, results.classes), "Confusion matrix", 860)

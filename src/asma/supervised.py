@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,15 @@ from .checkpoint import (
     save_checkpoint,
     write_text,
 )
+from .classifier import CLASSIFIER_FILE
 from .config import MaskConfig, OptimiserConfig, ViewConfig, need
 from .config_file import difference, load_config, to_dict
 from .extras import Progress
+from .models import Encoder
 from .pretrain import Batches, NonFiniteLossError, learning_rate
 from .views import ThreeViews
 
-__all__ = ["SupervisedConfig", "SupervisedRun", "checked_labels", "checksum"]
+__all__ = ["SupervisedConfig", "SupervisedRun", "checked_clips", "checked_labels"]
 
 UNLABELLED = -1
 
@@ -77,14 +78,13 @@ class SupervisedRun:
             trained: everything that learns, in the mode in which it does.
             losses: clips of a batch (N, C, T, V, M), augmented, and their indices (N) -> losses by name; the one called
                 "loss" is minimised, the others are written down.
-            clips: (N, C, T, V, M) float32, on config.device.
+            clips: (N, C, T, V, M) float32, N at least 2, on config.device.
             skeleton: of the V joints.
             inputs: checksum of all that the run depends on besides its config.
 
         Raises:
-            ValueError: fewer than two clips, or a flip that the skeleton does not know.
+            ValueError: a flip that the skeleton does not know.
         """
-        need(len(clips) >= 2, "training must have at least 2 clips", len(clips))
         need(
             config.views is None or not config.views.flip or skeleton.flip_joints is not None,
             f"views.flip must be 0: the skeleton {skeleton.name} does not say which joints mirror which",
@@ -109,7 +109,7 @@ class SupervisedRun:
         """Run to the end, or go on with the run that the folder holds: on the CPU in float32, exactly.
 
         Raises:
-            FileExistsError: the folder holds a run and `resume` is off.
+            FileExistsError: the folder holds a run and `resume` is off, or a classifier that no run in it made.
             ValueError: the folder's run is another one, or its checkpoint is damaged.
             NonFiniteLossError: a loss became NaN or infinite; the message names the step.
         """
@@ -173,6 +173,8 @@ class SupervisedRun:
                 self._load_state(load_checkpoint(checkpoint_file, self.kind), folder)
         elif config_file.exists() or checkpoint_file.exists():
             raise FileExistsError(f"{folder} holds a run already: resume it, or take another folder")
+        elif (folder / CLASSIFIER_FILE).exists():
+            raise FileExistsError(f"{folder} holds a teacher or student already: take another folder")
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(config_file, json.dumps(to_dict(self.config), indent=2) + "\n")
@@ -209,27 +211,43 @@ class SupervisedRun:
         torch.set_rng_state(state["random"])
 
 
+def checked_clips(where: str, clips: torch.Tensor, encoder: Encoder) -> torch.Tensor:
+    """Clips (N, C, T, V, M) that the encoder can learn from.
+
+    Raises:
+        ValueError: another shape or type, fewer than two clips, or coordinates that are not finite; the message begins
+            with `where`.
+    """
+    found = torch.as_tensor(clips)
+    C, V = encoder.config.in_channels, encoder.skeleton.num_joints
+    shape = tuple(found.shape)
+    need(
+        len(shape) == 5 and (shape[1], shape[3]) == (C, V) and shape[2] * shape[4] > 0 and found.dtype == torch.float32,
+        f"{where}: clips must be (N, {C}, T, {V}, M) float32 with T and M at least 1",
+        f"{found.dtype} of shape {shape}",
+    )
+    need(len(found) >= 2, f"{where}: clips must be at least 2", len(found))
+    broken = (~found.isfinite()).flatten(1).any(dim=1).nonzero()
+    if len(broken):
+        raise ValueError(f"{where}: clips must be finite, clip {int(broken[0])} is not")
+    return found
+
+
 def checked_labels(where: str, labels: Any, clips: int, classes: int) -> torch.Tensor:
     """(N) int64 in [0, K), or -1 for a clip without a label.
 
     Raises:
         ValueError: another shape, type or range; the message begins with `where`.
     """
-    found = torch.as_tensor(labels).cpu()
-    if found.is_floating_point() or tuple(found.shape) != (clips,):
-        raise ValueError(
-            f"{where}: labels must be ({clips},) integers, one a clip, got {found.dtype} of shape {tuple(found.shape)}"
-        )
+    rule = f"{where}: labels must be ({clips},) integers, one a clip"
+    try:
+        found = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:  # strings, None, lists of different lengths
+        raise ValueError(f"{rule}, but {error}") from None
+    integers = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    need(integers and tuple(found.shape) == (clips,), rule, f"{found.dtype} of shape {tuple(found.shape)}")
     found = found.long()
     outside = found[(found < UNLABELLED) | (found >= classes)]
     if len(outside):
         raise ValueError(f"{where}: labels must be in [0, {classes}), or -1 for none, got {int(outside[0])}")
-    return found
-
-
-def checksum(tensors: Iterable[torch.Tensor]) -> int:
-    """A number that changes with any of the values."""
-    found = 0
-    for tensor in tensors:
-        found = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, found)
     return found

@@ -1,55 +1,14 @@
+#include "../../bind/motion_energy.h"
+
 #include "../motion_energy.h"
-
-#include <optional>
-#include <string>
-
 #include "common.h"
 
 namespace asma::bind {
 namespace {
 
-MotionEnergy arguments(const Tensor& x, const std::string& reduce, double p, int64_t stride,
-                       const std::string& boundary, const std::optional<Tensor>& lengths) {
-  check_dim("motion_energy", "x (N, C, T, V, M)", x, 5);
-  STD_TORCH_CHECK(reduce == "frame" || reduce == "joint" || reduce == "frame_joint",
-                  "motion_energy: reduce must be frame, joint or frame_joint, got ", reduce);
-  STD_TORCH_CHECK(boundary == "zero_last" || boundary == "copy_first",
-                  "motion_energy: boundary must be zero_last or copy_first, got ", boundary);
-  STD_TORCH_CHECK(p >= 1, "motion_energy: p must be >= 1, got ", p);
-  STD_TORCH_CHECK(stride >= 1, "motion_energy: stride must be >= 1, got ", stride);
-  if (lengths) {
-    check_dtype("motion_energy", "lengths", *lengths, ScalarType::Long, "int64");
-    check_contiguous("motion_energy", "lengths", *lengths);
-    STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == x.size(0),
-                    "motion_energy: lengths must be (N,) with N = ", x.size(0));
-  }
-  return {x.size(1),
-          x.size(2),
-          x.size(3),
-          x.size(4),
-          x.stride(0),
-          x.stride(1),
-          x.stride(2),
-          x.stride(3),
-          x.stride(4),
-          lengths ? data<int64_t>(*lengths) : nullptr,
-          reduce == "frame"   ? MotionEnergy::frame
-          : reduce == "joint" ? MotionEnergy::joint
-                              : MotionEnergy::frame_joint,
-          p,
-          stride,
-          boundary == "copy_first"};
-}
-
-std::vector<int64_t> energy_shape(const Tensor& x, MotionEnergy::Reduce reduce) {
-  if (reduce == MotionEnergy::frame) return {x.size(0), x.size(2)};
-  if (reduce == MotionEnergy::joint) return {x.size(0), x.size(3)};
-  return {x.size(0), x.size(2), x.size(3)};
-}
-
 Tensor motion_energy(const Tensor& x, std::string reduce, double p, int64_t stride, std::string boundary,
                      std::optional<Tensor> lengths) {
-  const MotionEnergy a = arguments(x, reduce, p, stride, boundary, lengths);
+  const MotionEnergy a = motion_energy_arguments(x, reduce, p, stride, boundary, lengths);
   Tensor energy = empty_on(x, energy_shape(x, a.reduce));
   visit_float("motion_energy", x.scalar_type(), [&]<class T>(T) {
     const auto kernel = ASMA_PICK(motion_energy<T>);
@@ -62,7 +21,7 @@ Tensor motion_energy(const Tensor& x, std::string reduce, double p, int64_t stri
 
 Tensor motion_energy_backward(const Tensor& grad, const Tensor& x, std::string reduce, double p, int64_t stride,
                               std::string boundary, std::optional<Tensor> lengths) {
-  const MotionEnergy a = arguments(x, reduce, p, stride, boundary, lengths);
+  const MotionEnergy a = motion_energy_arguments(x, reduce, p, stride, boundary, lengths);
   const Tensor g = torch::stable::contiguous(grad);
   Tensor grad_x = empty_on(x, {x.size(0), a.C, a.T, a.V, a.M});
   visit_float("motion_energy", x.scalar_type(), [&]<class T>(T) {
