@@ -13,7 +13,7 @@ endif
 INSTALLED := build/installed-$(subst /,_,$(PYTHON))
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test lint bench lib clean
+.PHONY: demo test lint bench gpu lib clean
 
 demo: $(INSTALLED)
 	$(PYTHON) -m asma demo
@@ -30,6 +30,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(PYTHON) -m bench.run
+
+# Everything that only a machine with a GPU can show.
+gpu: $(INSTALLED)
+	$(PYTHON) -m bench.gpu
 
 $(VENV)/.ready: pyproject.toml
 	python3 -m venv $(VENV)

@@ -39,14 +39,14 @@ def crop(x: torch.Tensor, start: int, pad_ratio: int = 6) -> torch.Tensor:
 
 
 def shear(x: torch.Tensor, matrix: list[list[float]]) -> torch.Tensor:
-    return torch.einsum("nctvm,cd->ndtvm", x.clone(), torch.tensor(matrix).T)
+    return torch.einsum("nctvm,cd->ndtvm", x.clone(), torch.tensor(matrix, device=x.device).T)
 
 
 def rotate(x: torch.Tensor, angles: tuple[float, float, float]) -> torch.Tensor:
     """About x, then y, then z, by radians: one einsum an axis."""
     x = x.clone()
     for axis, angle in enumerate(angles):
-        x = torch.einsum("nctvm,cd->ndtvm", x, torch.tensor(turn(axis, angle)).T)
+        x = torch.einsum("nctvm,cd->ndtvm", x, torch.tensor(turn(axis, angle), device=x.device).T)
     return x
 
 
