@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from . import _library
+from . import _library, _triton
 
 BACKENDS = ("auto", "cpu", "cuda", "triton", "reference")
 
@@ -49,7 +50,7 @@ def problem(op: str, name: str, device: str) -> str:
     if name == "reference":
         return ""
     if name == "triton":
-        return "there is no Triton kernel for it in this version"
+        return _triton.problem(op, device)
     if name != device:
         return f"its tensors are on {device}"
     if name == "cpu" and not _library.LOADED:
@@ -60,15 +61,20 @@ def problem(op: str, name: str, device: str) -> str:
 
 
 def choose(op: str, name: str, device: torch.device) -> str:
-    """The backend that runs this call: ``cpu`` or ``cuda`` (the compiled library) or ``reference``."""
+    """The backend that runs this call: ``cpu`` or ``cuda`` (the compiled library), ``triton`` or ``reference``."""
     wanted = name if name != "auto" else _chosen
-    if wanted == "auto":
+    if wanted == "auto":  # never triton: it was not measured yet
         return device.type if (op, device.type) in _library.KERNELS else "reference"
     _checked(wanted, f"{op}: backend")
     why = problem(op, wanted, device.type)
     if why:
         raise RuntimeError(f"{op}: backend {wanted!r} cannot run this call: {why}")
     return wanted
+
+
+def ops_of(chosen: str) -> Any:
+    """The namespace of ``torch.ops`` that holds the ops of a backend other than ``reference``."""
+    return torch.ops.asma_triton if chosen == "triton" else torch.ops.asma
 
 
 def explain(op: str, device: str = "cpu") -> str:

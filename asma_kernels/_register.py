@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,26 @@ import torch
 from . import _library
 
 _fragment = torch.library.Library("asma", "FRAGMENT") if _library.LOADED else None
+_triton_ops = torch.library.Library("asma_triton", "DEF") if _library.LOADED else None
+
+
+def triton(op: str, fake_function: Callable[..., Any]) -> None:
+    """``asma_triton::<op>``: the schema of ``asma::<op>``, run by a kernel of :mod:`asma_kernels.triton`.
+
+    Opaque to torch.compile, and Triton is imported by the first call.
+    """
+    if _triton_ops is None:
+        return
+    module = f"{__package__}.triton.{op.removesuffix('_backward')}"
+
+    def call(*arguments: Any) -> Any:
+        kernel = getattr(importlib.import_module(module), op)
+        with torch.cuda.device_of(arguments[0]):  # Triton launches on the current device
+            return kernel(*arguments)
+
+    _triton_ops.define(str(getattr(torch.ops.asma, op).default._schema).removeprefix("asma::"))
+    _triton_ops.impl(op, call, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"asma_triton::{op}", fake_function)
 
 
 def fake(op: str, function: Callable[..., Any]) -> None:
@@ -18,12 +39,12 @@ def fake(op: str, function: Callable[..., Any]) -> None:
         torch.library.register_fake(f"asma::{op}", function)
 
 
-def autograd(op: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:
+def autograd(op: str, backward: Callable[..., Any], save: Callable[..., None], namespace: str = "asma") -> None:
     if _library.LOADED:
-        torch.library.register_autograd(f"asma::{op}", backward, setup_context=save)
+        torch.library.register_autograd(f"{namespace}::{op}", backward, setup_context=save)
 
 
-def no_double_backward(op: str) -> None:
+def no_double_backward(op: str, namespace: str = "asma") -> None:
     """The op ``<op>_backward`` says clearly that it has no gradient of its own."""
 
     def refuse(ctx: Any, *grads: Any) -> None:
@@ -31,7 +52,7 @@ def no_double_backward(op: str) -> None:
             f"{op}: double backward is not implemented; use backend='reference' for gradients of gradients"
         )
 
-    autograd(f"{op}_backward", refuse, lambda ctx, inputs, output: None)
+    autograd(f"{op}_backward", refuse, lambda ctx, inputs, output: None, namespace)
 
 
 def fallback(op: str, function: Callable[..., Any]) -> None:

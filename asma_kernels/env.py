@@ -30,7 +30,7 @@ def report() -> str:
         "python": f"{platform.python_version()} on {platform.platform()}",
         "torch": f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}",
         "numpy": _version("numpy"),
-        "triton": _version("triton"),
+        "triton": f"{_version('triton')}{_setting('TRITON_INTERPRET')}",
         "built with": _built_with(),
         "instructions": _instructions(),
         "threads": f"{torch.get_num_threads()}{_setting('OMP_NUM_THREADS')}",

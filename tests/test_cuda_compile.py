@@ -39,10 +39,14 @@ def test_kernels_compile_without_spills_or_stack_frames(build):
     assert {arch for _, arch in kernels} == {"sm_80", "sm_90", "sm_100"}
     files = [path.stem for path in (ROOT / "csrc/cuda").glob("*.cu") if "__global__" in path.read_text()]
     for op in files:
-        assert {arch for name, arch in kernels if f"{op}_kernel" in name} == {"sm_80", "sm_90", "sm_100"}, op
-    usage = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", printed)
-    assert len(usage) == len(kernels)
-    assert set(usage) == {("0", "0", "0")}, printed
+        archs = {arch for name, arch in kernels if re.search(rf"{op}\w*_kernel", name)}
+        assert archs == {"sm_80", "sm_90", "sm_100"}, op
+    usage = (
+        r"Function properties for (\w+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+    )
+    found = re.findall(usage, printed)
+    assert {name for name, _ in kernels} <= {name for name, *_ in found}
+    assert not [each for each in found if each[1:] != ("0", "0", "0")]
 
 
 @needs_nvcc

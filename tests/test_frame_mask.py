@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asma_kernels import frame_mask, philox, rng
+from asma_kernels.reference import frame_mask as reference
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -249,3 +251,35 @@ def test_wrong_arguments_end_in_one_sentence(change, message):
 def test_the_op_called_directly_checks_as_well(arguments, message):
     with pytest.raises(RuntimeError, match="frame_mask: " + message):
         torch.ops.asma.frame_mask(*arguments)
+
+
+@pytest.mark.parametrize("dtype", cases.FLOATS)
+@pytest.mark.parametrize(
+    ("N", "T"), [(0, 9), (3, 0), (5, 1), (9, 50), (3, 65), (2, 129), (2, 512), (2, 513), (1, 1100)]
+)
+def test_cuda_kernels_on_the_cpu(emulated, N, T, dtype):
+    state = torch.tensor([-(2**60), 2**41 + 5]).repeat_interleave(3)[::3]
+    draws = np.random.default_rng(T)
+    special = [0.0, -0.0, float("nan"), -float("nan"), float("inf"), -float("inf"), 1e-45, -1.0, 3.0]
+    energies = (torch.tensor(draws.choice(special, (N, T))), torch.tensor(draws.standard_normal((N, T))))
+    drops = [(0, 0), (T // 5, 0), (T // 3, T // 3), (T, 0), (0, T // 2), (T - T // 4, T // 4)]
+    for energy, (drop, extra), which in itertools.product(energies, drops, ("high", "low")):
+        for shared in (True, False):
+            call = (drop, which, extra, state, shared)
+            expected = reference.frame_mask(energy.to(dtype), *call)
+            assert torch.equal(emulated.frame_mask(energy.to(dtype), *call), expected)
+    for x in cases.layouts(energies[1].to(dtype)).values():
+        assert torch.equal(emulated.frame_mask(x, *call), expected)
+
+
+def test_cuda_kernels_go_on_to_further_clips(emulated):
+    energy, state = torch.rand(8200, 3), rng.seed_tensor(4)  # more than 2048 blocks of 4 clips
+    expected = frame_mask(energy, 1, "low", 1, state, False, backend="reference")
+    assert torch.equal(emulated.frame_mask(energy, 1, "low", 1, state, False), expected)
+
+
+def test_cuda_kernels_draw_as_the_reference_for_any_seed(emulated):
+    for seed in range(60):
+        energy = torch.rand(1 + seed % 13, 50, generator=torch.Generator().manual_seed(seed))
+        call = (10, ("high", "low")[seed % 2], 10, torch.tensor([seed * 2**57 - 3, seed**9]), seed % 3 == 0)
+        assert torch.equal(emulated.frame_mask(energy, *call), frame_mask(energy, *call, backend="reference")), seed

@@ -8,6 +8,7 @@ from torch.autograd import gradcheck
 
 from asma_kernels import Skeleton, SparseGraph, graph_conv
 from asma_kernels.nn import GraphConv
+from asma_kernels.reference import graph_conv as reference
 
 NTU = Skeleton.builtin("ntu25").partition("spatial")
 
@@ -292,3 +293,101 @@ def test_wrong_arguments_end_in_one_sentence(change, message):
     arguments = {"x": torch.zeros(2, 4, 3, 25), "graph": NTU, "weight": torch.zeros(15, 4)} | change
     with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
         graph_conv(**arguments)
+
+
+def cuda_cases():
+    """Sizes (N, C, T, D), K, V, W, what is kept, and whether the adjacency is sparse: every way through the kernels."""
+    own = [torch.arange(6).roll(row)[:4].tolist() for row in range(3)]
+    return [
+        ((2, 3, 11, 16), 3, 25, 25, None, True),
+        ((2, 33, 6, 70), 3, 25, 25, None, False),  # two slices in, two blocks out
+        ((3, 19, 5, 5), 2, 6, 6, own, True),
+        ((3, 7, 4, 20), 2, 6, 6, own, False),
+        ((2, 5, 9, 33), 3, 25, 25, [3, 4, 20, 1, 0], True),
+        ((1, 4, 3, 8), 1, 140, 9, None, True),  # x's frames have no room in shared memory
+        ((1, 4, 2, 8), 2, 9, 140, None, False),  # a frame is more than a tile
+        ((1, 9, 2, 3), 2, 150, 150, None, True),
+        ((0, 4, 3, 5), 3, 6, 6, None, True),
+        ((2, 0, 3, 5), 3, 6, 6, None, True),
+        ((2, 4, 3, 0), 3, 6, 6, None, False),
+        ((2, 4, 0, 5), 3, 6, 6, None, True),
+        ((2, 4, 3, 5), 3, 6, 6, [], True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["pre", "post"])
+@pytest.mark.parametrize("case", range(len(cuda_cases())))
+@pytest.mark.parametrize("dtype", cases.FLOATS)
+def test_cuda_kernels_on_the_cpu(emulated, dtype, case, order):
+    (N, C, T, D), K, V, W, kept, sparse = cuda_cases()[case]
+    A = (adjacency(K, V, W) / (V * K) ** 0.5).to(dtype)
+    joints = None if kept is None else torch.tensor(kept, dtype=torch.int64)
+    J = V if joints is None else joints.shape[-1]
+    weight, bias = (t.to(dtype) for t in parameters(order, K, C, D))
+    exact = torch.randn(N, C, T, J, dtype=torch.float64).to(dtype)
+    graph = SparseGraph.from_dense(A) if sparse else None
+    values, edges = (graph.values, graph.edges) if sparse else (A, None)
+
+    def run(x, values, weight, bias):
+        return reference.graph_conv(x, values, edges, K, V, W, weight, bias, order == "post", joints)
+
+    leaves = [t.double().requires_grad_() for t in (exact, values, weight, bias)]
+    expected = run(*leaves)
+    grad = torch.randn(expected.shape, dtype=torch.float64).to(dtype)
+    gradients = torch.autograd.grad(expected, leaves, grad.double())
+    if W > V:
+        weight, bias, values = (t.t().contiguous().t() if t.dim() == 2 else t.float() if dtype.itemsize == 2 else t
+                                for t in (weight, bias, values))  # fmt: skip
+
+    def close(found, wanted, like):
+        assert found.dtype == like.dtype
+        scale = wanted.abs().max().clamp_min(1) if wanted.numel() else 1
+        cases.assert_close(found / scale, wanted / scale, found.dtype)
+
+    rest = (edges, K, V, W, weight, bias, order == "post", joints)
+    for g, x in zip(cases.layouts(grad).values(), reversed(cases.layouts(exact).values()), strict=True):
+        close(emulated.graph_conv(x, values, *rest), expected.detach(), x)
+        found = emulated.graph_conv_backward(g, x, values, *rest, True, True, True, True)
+        for ours, exactly, like in zip(found, gradients, (x, values, weight, bias), strict=True):
+            close(ours, exactly, like)
+
+
+def test_cuda_kernels_on_the_cpu_pass_over_what_is_outside_the_graph(emulated):
+    """Edges that name no joint and kept joints that are none feed nothing; an edge named twice counts twice."""
+    edges = torch.tensor([[0, 1, 0, 2, 1, 1], [0, 2, -1, 1, 3, 2], [1, 0, 2, 1, 0, 0]])
+    values, weight, bias = torch.randn(6), *parameters("pre", 2, 3, 4, torch.float32)
+    x, grad = torch.randn(2, 3, 5, 3), torch.randn(2, 4, 5, 3)
+    inside = torch.tensor([0, 1, 5])
+    rest = (2, 3, 3, weight, bias, False)
+    for joints in (None, torch.tensor([[2, 9, 0], [1, 0, -4]])):
+        # A graph with an isolated joint more stands in for the joints that are none.
+        known = None if joints is None else torch.where((joints < 0) | (joints > 2), 3, joints)
+        for dense in (False, True):
+            A = torch.randn(2, 3, 3) if dense else values
+            larger = nn.functional.pad(A, (0, 1, 0, 1)) if dense else A[inside]
+            size = (2, 4, 4) if dense or joints is not None else (2, 3, 3)
+            if dense and joints is None:
+                continue
+            expected = (larger, None if dense else edges[:, inside], *size, weight, bias, False, known)
+            given = (A, None if dense else edges, *rest, joints)
+            torch.testing.assert_close(emulated.graph_conv(x, *given), reference.graph_conv(x, *expected))
+            found = emulated.graph_conv_backward(grad, x, *given, True, True, True, True)
+            wanted = torch.ops.asma.graph_conv_backward(grad, x, *expected, True, True, True, True)
+            for place in (0, 2, 3):
+                torch.testing.assert_close(found[place], wanted[place])
+            of_values = wanted[1][:, :3, :3] if dense else torch.zeros(6).index_put((inside,), wanted[1])
+            torch.testing.assert_close(found[1], of_values)
+
+
+def test_cuda_kernels_on_the_cpu_give_what_is_asked_for_and_loop_over_large_grids(emulated):
+    N, T, A = 1050, 65, torch.randn(1, 2, 2)  # rows of two tiles
+    joints = torch.stack([torch.randperm(2) for _ in range(N)])
+    weight, bias = parameters("pre", 1, 2, 3, torch.float32)
+    x, grad = torch.randn(N, 2, T, 2), torch.randn(N, 3, T, 2)
+    rest = (None, 1, 2, 2, weight, bias, False, joints)
+    torch.testing.assert_close(emulated.graph_conv(x, A, *rest), reference.graph_conv(x, A, *rest))
+    expected = torch.ops.asma.graph_conv_backward(grad, x, A, *rest, True, True, True, True)
+    for wanted in ((True, False, False, False), (False, True, False, True), (False, False, True, False)):
+        found = emulated.graph_conv_backward(grad, x, A, *rest, *wanted)
+        for ours, exactly, want in zip(found, expected, wanted, strict=True):
+            torch.testing.assert_close(ours, exactly if want else exactly.new_empty(0), rtol=1e-4, atol=1e-3)

@@ -288,3 +288,50 @@ def test_the_op_called_directly_checks_as_well(change, message):
         arguments[place] = value
     with pytest.raises(RuntimeError, match="joint_mask: " + message):
         torch.ops.asma.joint_mask(*arguments)
+
+
+@pytest.mark.parametrize("mode", MODE)
+@pytest.mark.parametrize(
+    ("rows", "V", "largest"),
+    [(0, 5, 3), (3, 0, 3), (2, 1, 2), (9, 25, 4), (5, 32, 0), (3, 33, 9), (2, 256, 2), (2, 300, 3)],
+)
+def test_cuda_kernels_on_the_cpu(emulated, rows, V, largest, mode):
+    weights = torch.tensor(np.random.default_rng(V).integers(-1, largest + 1, V))
+    state = torch.tensor([-(2**60), 2**41 + 5]).repeat_interleave(3)[::3]
+    for k, shared in itertools.product({0, V // 3, V - V // 5, V}, (True, False)):
+        call = (weights, k, rows, state, mode, shared)
+        expected = joint_mask(*call, backend="reference")
+        for found, wanted in zip(emulated.joint_mask(*call), expected, strict=True):
+            assert torch.equal(found, wanted), (k, shared)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "tokens"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_cuda_kernels_go_on_to_further_rows(emulated, mode, shared):
+    call = (torch.arange(3), 1, 8200, rng.seed_tensor(4), mode, shared)  # more than 2048 blocks of 4 rows
+    expected = joint_mask(*call, backend="reference")
+    assert all(torch.equal(a, b) for a, b in zip(emulated.joint_mask(*call), expected, strict=True))
+
+
+def test_cuda_kernels_go_on_to_further_rows_of_many_joints(emulated):
+    weights = torch.zeros(257, dtype=torch.int64)
+    weights[99] = 1
+    call = (weights, 1, 2060, None, "deterministic", True)  # more than 2048 blocks of a row
+    expected = joint_mask(*call, backend="reference")
+    assert all(torch.equal(a, b) for a, b in zip(emulated.joint_mask(*call), expected, strict=True))
+
+
+def test_cuda_kernels_draw_as_the_reference_for_any_seed(emulated):
+    weights = (high_degree_weights(NTU25), low_degree_weights(NTU25))
+    for seed in range(60):
+        state = torch.tensor([seed * 2**57 - 3, seed**9])
+        call = (weights[seed % 2], 8, 1 + seed % 13, state, MODE[seed // 2 % 2], seed % 5 == 0)
+        expected = joint_mask(*call, backend="reference")
+        assert all(torch.equal(a, b) for a, b in zip(emulated.joint_mask(*call), expected, strict=True)), seed
+
+
+def test_cuda_kernels_leave_out_tokens_past_the_most(emulated):
+    # The weights cannot be checked there: their values are on the device.
+    for mode in MODE:
+        mask, kept, count = emulated.joint_mask(torch.tensor([0, 2**62, 2**62]), 1, 1, rng.seed_tensor(4), mode, True)
+        assert mask.tolist() == [[False, True, False]] and kept[0, :2].tolist() == [0, 2] and count.tolist() == [2]

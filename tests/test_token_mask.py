@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -307,3 +308,34 @@ def test_the_op_called_directly_checks_as_well(change, message):
         arguments[place] = value
     with pytest.raises(RuntimeError, match="token_mask: " + message):
         torch.ops.asma.token_mask(*arguments)
+
+
+@pytest.mark.parametrize("dtype", cases.FLOATS)
+@pytest.mark.parametrize(
+    ("N", "L"), [(0, 5), (3, 0), (4, 1), (3, 31), (3, 32), (2, 100), (2, 256), (2, 257), (2, 750), (1, 1024), (1, 2100)]
+)
+def test_cuda_kernels_on_the_cpu(emulated, N, L, dtype):
+    draws = np.random.default_rng(L)
+    state = torch.tensor([-(2**60), 2**41 + 5]).repeat_interleave(3)[::3]
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    for values, tau in itertools.product(VALUES, (0.75, float("inf"))):
+        score = torch.tensor(draws.choice(values, (N, L))).to(dtype)
+        noise = torch.tensor(draws.choice([0.0, -0.0, 0.5], (N, L))).to(wide)  # many equals
+        for added in (noise, noise + torch.tensor(draws.standard_normal((N, L))).to(wide)):
+            expected = token_mask(score, L // 3, tau=tau, noise=added, backend="reference")
+            assert_equal(emulated.token_mask(score, L // 3, None, tau, added), expected)
+    for keep in (0, L // 2, L):
+        for x in cases.layouts(score).values():
+            expected = token_mask(x, keep, state, 0.8, backend="reference")
+            assert_equal(emulated.token_mask(x, keep, state, 0.8, None), expected)
+    for x in cases.layouts(noise).values():
+        expected = token_mask(score, L // 2, noise=x, backend="reference")
+        assert_equal(emulated.token_mask(score, L // 2, None, 1.0, x), expected)
+
+
+def test_cuda_kernels_draw_as_the_reference_for_any_seed(emulated):
+    for seed in range(60):
+        score = torch.rand(1 + seed % 13, 40 + seed, generator=torch.Generator().manual_seed(seed))
+        state = torch.tensor([seed * 2**57 - 3, seed**9])
+        expected = token_mask(score, 20, state, 0.5, backend="reference")
+        assert_equal(emulated.token_mask(score, 20, state, 0.5, None), expected)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import cases
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asma_kernels import Skeleton, philox, skeleton_view, view_draw
+from asma_kernels.reference import view_draw as reference
 from asma_kernels.rng import seed_tensor
 
 FLIP = torch.tensor(Skeleton.builtin("ntu25").flip)
@@ -197,3 +199,14 @@ def test_direct_calls_cannot_leave_their_memory():
     ):
         with pytest.raises(RuntimeError, match="view_draw: "):
             torch.ops.asma.view_draw(seed_tensor(1), N, T, pad, 0.0, 0.0, 0.0, flip, 0, False, True)
+
+
+@pytest.mark.parametrize(("N", "T", "flip"), [(3, 50, FLIP), (1, 1, FLIP[:0]), (0, 7, FLIP), (4_200, 2, None)])
+def test_cuda_kernels_on_the_cpu(emulated, N, T, flip):
+    rng = torch.tensor([-3, 2**40 + 1]).repeat_interleave(2)[::2]
+    for mirror, per_clip, half in itertools.product((True, False), (True, False), (2**31, 2**32)):
+        arguments = (rng, N, T, T // 3, 0.5, math.radians(30), 0.02, flip, half, mirror, per_clip)
+        frames, joints, matrix = emulated.view_draw(*arguments)
+        expected_frames, expected_joints, expected_matrix = reference.view_draw(*arguments)
+        assert torch.equal(frames, expected_frames) and torch.equal(joints, expected_joints)
+        torch.testing.assert_close(matrix, expected_matrix, rtol=1e-5, atol=1e-6)

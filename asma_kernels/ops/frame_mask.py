@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import frame_mask as reference
 
 WHICH = ("high", "low")
@@ -36,7 +36,7 @@ def frame_mask(
             earlier one.
         rng: ``[seed, call]``, int64, on energy's device (see :mod:`asma_kernels.rng`); needed if ``extra`` > 0.
         shared: ``True``: the positions are drawn once (n = 0) for all clips, ``False``: clip n draws row n.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, triton or reference.
 
     Returns:
         Indices of the kept frames, ascending: int64 (N, T - drop - extra).
@@ -45,7 +45,7 @@ def frame_mask(
     gets what clip n of any other batch would get. No gradient.
 
     Raises:
-        ValueError, TypeError: an argument breaks a rule above.
+        ValueError, TypeError: an argument breaks a rule above, or there are more than 8192 frames for Triton.
 
     Source: PSTL (arXiv 2302.09018, section 3.2, motion-attention temporal mask: drop = extra = 10 of T = 50).
 
@@ -70,9 +70,10 @@ def frame_mask(
     elif extra > 0:
         raise ValueError(f"frame_mask: rng must be given with extra > 0, got None with extra = {extra}")
     arguments = (energy, drop, which, extra, rng, shared)
-    if choose("frame_mask", backend, energy.device) == "reference":
+    chosen = choose("frame_mask", backend, energy.device)
+    if chosen == "reference":
         return reference.frame_mask(*arguments)
-    kept: torch.Tensor = torch.ops.asma.frame_mask(*arguments)
+    kept: torch.Tensor = ops_of(chosen).frame_mask(*arguments)
     return kept
 
 
@@ -86,3 +87,4 @@ def _fake(
 # Indices have no gradient, so PyTorch's own autograd, which knows that, is left in place.
 _register.fake("frame_mask", _fake)
 _register.fallback("frame_mask", reference.frame_mask)
+_register.triton("frame_mask", _fake)

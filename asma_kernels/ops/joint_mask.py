@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import joint_mask as reference
 
 MODE = ("fixed", "tokens", "deterministic")
@@ -87,7 +87,7 @@ def joint_mask(
             the joints of the k smallest tokens are masked, 1 to k of them. ``"deterministic"``: the k heaviest.
             Among equals the lower token or joint comes first.
         shared: ``True``: one draw (n = 0) for all rows, as in PSTL, ``False``: row n draws row n.
-        backend: auto, cpu or reference. The reference reads the sum of ``weights`` on the host.
+        backend: auto, cpu, triton or reference. The reference reads the sum of ``weights`` on the host.
 
     Returns:
         :class:`JointMask`: mask (rows, V), kept (rows, V - k) and count (rows,), which is V - k. In mode ``tokens`` the
@@ -97,8 +97,8 @@ def joint_mask(
     gets what row n of any other batch would get. No gradient.
 
     Raises:
-        ValueError, TypeError: an argument breaks a rule above.
-        RuntimeError: the weights' sum is too large (from the compiled library).
+        ValueError, TypeError: an argument breaks a rule above, or there are more than 1024 joints for Triton.
+        RuntimeError: the weights' sum is too large (on the CPU; the CUDA and Triton kernels do not look).
 
     Source: PSTL (arXiv 2302.09018, section 3.2, central spatial mask): in mode ``tokens``, P(masked | degree d) =
     1 - C(E - d, k) / C(E, k), with E the sum of all degrees.
@@ -129,9 +129,10 @@ def joint_mask(
     elif mode != "deterministic":
         raise ValueError(f"joint_mask: rng must be given with mode {mode!r}, got None")
     arguments = (weights.contiguous(), k, rows, rng, mode, shared)
-    if choose("joint_mask", backend, weights.device) == "reference":
+    chosen = choose("joint_mask", backend, weights.device)
+    if chosen == "reference":
         return JointMask(*reference.joint_mask(*arguments))
-    return JointMask(*torch.ops.asma.joint_mask(*arguments))
+    return JointMask(*ops_of(chosen).joint_mask(*arguments))
 
 
 def _fake(
@@ -147,3 +148,4 @@ def _fake(
 
 _register.fake("joint_mask", _fake)
 _register.fallback("joint_mask", reference.joint_mask)
+_register.triton("joint_mask", _fake)

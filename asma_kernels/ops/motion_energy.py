@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import motion_energy as reference
 
 REDUCE = ("frame", "joint", "frame_joint")
@@ -36,7 +36,7 @@ def motion_energy(
             first ``stride`` frames copy the first defined one (MAMP, arXiv 2308.09951, motion-aware masking).
         lengths: frames of each clip (N,), int64, on x's device. Frames past it count as absent: they get 0, and the
             mean over frames is over the clip's own. A clip that is not longer than ``stride`` has energy 0.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, triton or reference.
 
     Returns:
         Energy in x's dtype, in units of x to the power p; sums are kept in float32 or wider.
@@ -67,9 +67,10 @@ def motion_energy(
             raise ValueError(f"motion_energy: lengths must be (N,) = ({x.shape[0]},), got {tuple(lengths.shape)}")
         lengths = lengths.contiguous()
     arguments = (x, reduce, float(p), stride, boundary, lengths)
-    if choose("motion_energy", backend, x.device) == "reference":
+    chosen = choose("motion_energy", backend, x.device)
+    if chosen == "reference":
         return reference.motion_energy(*arguments)
-    energy: torch.Tensor = torch.ops.asma.motion_energy(*arguments)
+    energy: torch.Tensor = ops_of(chosen).motion_energy(*arguments)
     return energy
 
 
@@ -85,10 +86,13 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(x, lengths)
 
 
-def _backward(ctx: Any, grad: torch.Tensor) -> Any:
-    x, lengths = ctx.saved_tensors
-    grad_x = torch.ops.asma.motion_energy_backward(grad, x, *ctx.options, lengths)
-    return grad_x, None, None, None, None, None
+def _backward_of(ops: Any) -> Any:
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, lengths = ctx.saved_tensors
+        grad_x = ops.motion_energy_backward(grad, x, *ctx.options, lengths)
+        return grad_x, None, None, None, None, None
+
+    return backward
 
 
 def _reference_backward(
@@ -97,9 +101,17 @@ def _reference_backward(
     return _register.gradient(lambda leaf: reference.motion_energy(leaf, reduce, p, stride, boundary, lengths), grad, x)
 
 
+def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *options: Any) -> torch.Tensor:
+    return x.new_empty(x.shape)
+
+
 _register.fake("motion_energy", _fake)
-_register.fake("motion_energy_backward", lambda grad, x, *options: x.new_empty(x.shape))
-_register.autograd("motion_energy", _backward, _save)
+_register.fake("motion_energy_backward", _fake_backward)
+_register.autograd("motion_energy", _backward_of(torch.ops.asma), _save)
 _register.no_double_backward("motion_energy")
 _register.fallback("motion_energy", reference.motion_energy)
 _register.fallback("motion_energy_backward", _reference_backward)
+_register.triton("motion_energy", _fake)
+_register.triton("motion_energy_backward", _fake_backward)
+_register.autograd("motion_energy", _backward_of(torch.ops.asma_triton), _save, "asma_triton")
+_register.no_double_backward("motion_energy", "asma_triton")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import philox as reference
 
 
@@ -19,7 +19,7 @@ def philox(rng: torch.Tensor, rows: int, columns: int, *, backend: str = "auto")
         rng: ``[seed, call]``, int64, on the device that the words are wanted on (see :mod:`asma_kernels.rng`).
         rows: number of rows n, in [0, 2^32).
         columns: number of elements i of a row, in [0, 2^32).
-        backend: auto, cpu, cuda or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Returns:
         int64 (rows, columns), values in [0, 2^32).
@@ -37,11 +37,17 @@ def philox(rng: torch.Tensor, rows: int, columns: int, *, backend: str = "auto")
     _check.rng("philox", rng)
     if min(rows, columns) < 0 or max(rows, columns) >= 2**32:
         raise ValueError(f"philox: rows and columns must be in [0, 2^32), got {rows} and {columns}")
-    if choose("philox", backend, rng.device) == "reference":
+    chosen = choose("philox", backend, rng.device)
+    if chosen == "reference":
         return reference.philox(rng, rows, columns)
-    words: torch.Tensor = torch.ops.asma.philox(rng, rows, columns)
+    words: torch.Tensor = ops_of(chosen).philox(rng, rows, columns)
     return words
 
 
-_register.fake("philox", lambda rng, rows, columns: rng.new_empty((rows, columns)))
+def _fake(rng: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return rng.new_empty((rows, columns))
+
+
+_register.fake("philox", _fake)
 _register.fallback("philox", reference.philox)
+_register.triton("philox", _fake)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import skeleton_view as reference
 
 
@@ -34,7 +34,7 @@ def skeleton_view(
             zeros, as above.
         matrix: (C', C) for all clips or (N, C', C), float32, float64 or of x's dtype. None is the identity.
         offset: (C') for all clips or (N, C'), dtypes as for matrix. None is zero.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, triton or reference.
 
     Returns:
         (N, C', T', V', M) in x's dtype, contiguous. Products are summed in float32, in float64 for float64 x; matrix
@@ -84,9 +84,10 @@ def skeleton_view(
         offset = offset.to(accumulate).contiguous()
     frames = frames.contiguous() if frames is not None else None
     joints = joints.contiguous() if joints is not None else None
-    if choose("skeleton_view", backend, x.device) == "reference":
+    chosen = choose("skeleton_view", backend, x.device)
+    if chosen == "reference":
         return reference.skeleton_view(x, frames, joints, matrix, offset)
-    view: torch.Tensor = torch.ops.asma.skeleton_view(x, frames, joints, matrix, offset)
+    view: torch.Tensor = ops_of(chosen).skeleton_view(x, frames, joints, matrix, offset)
     return view
 
 
@@ -206,3 +207,6 @@ _register.autograd("skeleton_view", _backward, _save)
 _register.no_double_backward("skeleton_view")
 _register.fallback("skeleton_view", reference.skeleton_view)
 _register.fallback("skeleton_view_backward", _reference_backward)
+_register.triton("skeleton_view", _fake)
+# The gradient has no Triton kernel yet: it is the compiled library's, or the reference's.
+_register.autograd("skeleton_view", _backward, _save, "asma_triton")

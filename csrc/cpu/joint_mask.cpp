@@ -18,15 +18,24 @@ constexpr int kRows = 4;
 typedef int32_t Rows __attribute__((vector_size(4 * kRows)));
 typedef uint32_t Words __attribute__((vector_size(4 * kRows)));
 
-struct Group {
-  Scratch<int64_t> starts;  // (V + 1) of each joint's tokens
-  Scratch<Rows> tokens;     // keys of the tokens, for mode tokens
-  Scratch<Rows> joints;     // keys of the joints, then -1 where one is masked, else 0
+// starts: (V + 1) the first token of each joint. Returns how many tokens there are.
+int64_t count_tokens(const JointMask& a, int64_t* starts) {
+  starts[0] = 0;
+  for (int64_t v = 0; v < a.V; ++v) starts[v + 1] = starts[v] + tokens_of(a.weights[v]);
+  return starts[a.V];
+}
 
-  explicit Group(const JointMask& a) : starts(a.V + 1), tokens(a.mode == JointMask::tokens ? a.total : 0), joints(a.V) {
-    starts[0] = 0;
-    for (int64_t v = 0; v < a.V; ++v) starts[v + 1] = starts[v] + (a.weights[v] > 0 ? a.weights[v] : 0);
-  }
+struct Group {
+  Scratch<int64_t> starts;
+  int64_t total;
+  Scratch<Rows> tokens;  // keys of the tokens, for mode tokens
+  Scratch<Rows> joints;  // keys of the joints, then -1 where one is masked, else 0
+
+  explicit Group(const JointMask& a)
+      : starts(a.V + 1),
+        total(count_tokens(a, starts.data)),
+        tokens(a.mode == JointMask::tokens ? total : 0),
+        joints(a.V) {}
 };
 
 // Keys of one token in the rows [row, row + kRows).
@@ -73,8 +82,8 @@ void mask_rows(const JointMask& a, const Philox& random, Group& group, int64_t r
   const int64_t* starts = group.starts.data;
   if (a.mode == JointMask::tokens) {
     Rows* tokens = group.tokens.data;
-    for (int64_t token = 0; token < a.total; ++token) draw(random, token, row, tokens[token]);
-    Selections selections(tokens, a.total, a.k);
+    for (int64_t token = 0; token < group.total; ++token) draw(random, token, row, tokens[token]);
+    Selections selections(tokens, group.total, a.k);
     for (int64_t v = 0; v < a.V; ++v) {
       joints[v] = Rows{};
       for (int64_t token = starts[v]; token < starts[v + 1]; ++token) {
@@ -124,13 +133,12 @@ void joint_mask(const JointMask& a, Philox random, bool* mask, int64_t* kept, in
   Group group(a);
   Scratch<bool> masked(a.V);
   Scratch<int64_t> joints(a.V + 1);
-  const bool once = a.shared || a.mode == JointMask::deterministic;
   int64_t left = 0;
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t place = once ? 0 : (row - begin) % kRows;
-    const bool fresh = once ? row == begin : place == 0;
-    if (fresh) mask_rows(a, random, group, once ? 0 : row);
-    if (fresh || !once) left = read_row(a, group, place, masked.data, joints.data);
+    const int64_t place = a.shared ? 0 : (row - begin) % kRows;
+    const bool fresh = a.shared ? row == begin : place == 0;
+    if (fresh) mask_rows(a, random, group, a.shared ? 0 : row);
+    if (fresh || !a.shared) left = read_row(a, group, place, masked.data, joints.data);
     for (int64_t v = 0; v < a.V; ++v) mask[row * a.V + v] = masked[v];
     for (int64_t i = 0; i < a.width; ++i) kept[row * a.width + i] = i < left ? joints[i] : -1;
     count[row] = left;

@@ -1,24 +1,7 @@
 #pragma once
-#include <cstdint>
-
 #include "../common/scalar.h"
+#include "../common/skeleton_view.h"
 #include "isa.h"
-
-namespace asma {
-
-// Steps of frames, joints, matrix and offset lead from one clip's numbers to the next clip's: 0 where clips share them.
-struct SkeletonView {
-  int64_t C, T, V, M;           // axes of a clip of x
-  int64_t sn, sc, st, sv, sm;   // strides of x (N, C, T, V, M), in elements
-  int64_t C_out, T_out, V_out;  // axes of a clip of the output, beside M
-  const int64_t* frames;        // (T_out) or (N, T_out) in [-1, T), or null: all frames
-  int64_t frames_step;
-  const int64_t* joints;  // (V_out) or (N, V_out) in [-1, V), or null: all joints
-  int64_t joints_step;
-  int64_t matrix_step, offset_step;
-};
-
-}  // namespace asma
 
 ASMA_DECLARE_KERNEL(
     // First place whose index is not in [-1, size), or count when there is none.

@@ -7,32 +7,6 @@ namespace asma {
 namespace ASMA_ISA {
 namespace {
 
-// Natural logarithm of a positive normal number to a few units in the last place, without a branch or a call, so that
-// a loop of it is vectorised. The number is 2^e m with m in [sqrt(1/2), sqrt(2)), and
-// log m = 2 (s + s^3/3 + s^5/5 + ...) with s = (m - 1) / (m + 1), |s| < 0.172.
-ASMA_INLINE double logarithm(double number) {
-  constexpr uint64_t kRootHalf = 0x3fe6a09e667f3bcdu, kFraction = (uint64_t(1) << 52) - 1;
-  constexpr double kLog2High = 0x1.62e42fefa38p-1, kLog2Low = 0x1.ef35793c7673p-45;  // High * e is exact
-  const uint64_t shifted = __builtin_bit_cast(uint64_t, number) - kRootHalf + (uint64_t(1023) << 52);
-  // e + 1023, made a double by writing it into the fraction of 2^52: a conversion that every instruction set has.
-  const double e = __builtin_bit_cast(double, (shifted >> 52) | (uint64_t(1075) << 52)) - (0x1p52 + 1023);
-  const double m = __builtin_bit_cast(double, (shifted & kFraction) + kRootHalf);
-  const double s = (m - 1) / (m + 1), z = s * s;
-  double sum = 1.0 / 23;
-  for (int odd = 21; odd >= 3; odd -= 2) sum = sum * z + 1.0 / odd;
-  return e * kLog2High + (2 * s + (2 * s * z * sum + e * kLog2Low));
-}
-
-// Gumbel noise of a row, in float64 whatever A is: rounding to float32 then hides the last bits, in which the
-// logarithms of different backends differ.
-template <class A> void draw_noise(const Philox& random, int64_t row, int64_t count, A* __restrict__ noise) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t word = random.word(static_cast<uint32_t>(i), static_cast<uint32_t>(row));
-    const double uniform = (static_cast<double>(word) + 0.5) * 0x1p-32;
-    noise[i] = static_cast<A>(-logarithm(-logarithm(uniform)));
-  }
-}
-
 template <class Bits> struct Token {
   Bits key;
   uint32_t index;
@@ -85,14 +59,14 @@ void token_mask(const TokenMask& a, Philox random, const T* score, const acc_t<T
   Scratch<Token<Bits>> tokens(a.L), room(a.L);
   for (int64_t row = begin; row < end; ++row) {
     const T* scores = score + row * a.score_n;
-    const A* gumbel = noise ? noise + row * a.noise_n : drawn.data;
+    const A* added = noise ? noise + row * a.noise_n : drawn.data;
     const int64_t step = noise ? a.noise_l : 1;
-    if (!noise) draw_noise(random, row, a.L, drawn.data);
+    if (!noise)
+      for (int64_t i = 0; i < a.L; ++i) drawn[i] = gumbel<A>(random, i, row);
     const A scale = denominator(a, scores);
     for (int64_t i = 0; i < a.L; ++i) {
-      const A value = widen(scores[i * a.score_l]);
-      const A share = scale > A(0) ? value / scale : value * A(0);
-      tokens[i] = {static_cast<Bits>(ordered_key(share + gumbel[i * step])) ^ kSign, static_cast<uint32_t>(i)};
+      const A number = noisy_share(widen(scores[i * a.score_l]), scale, added[i * step]);
+      tokens[i] = {static_cast<Bits>(ordered_key(number)) ^ kSign, static_cast<uint32_t>(i)};
     }
     const Token<Bits>* sorted = sort(tokens.data, room.data, a.L);
     for (int64_t rank = 0; rank < a.L; ++rank) {

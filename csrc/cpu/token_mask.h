@@ -3,18 +3,8 @@
 
 #include "../common/philox.h"
 #include "../common/scalar.h"
+#include "../common/token_mask.h"
 #include "isa.h"
-
-namespace asma {
-
-struct TokenMask {
-  int64_t L, keep;           // tokens of a row, and how many of them are kept
-  int64_t score_n, score_l;  // strides of score (N, L), in elements
-  int64_t noise_n, noise_l;  // strides of noise (N, L)
-  double tau;
-};
-
-}  // namespace asma
 
 ASMA_DECLARE_KERNEL(
     // noise: (N, L) or null: drawn; ids_keep: (N, keep); ids_restore, mask: (N, L), contiguous; rows [begin, end).

@@ -18,6 +18,7 @@ namespace asma::cuda {
 
 constexpr int kWarp = 32;
 constexpr unsigned kAll = 0xffffffffu;  // every lane of a warp
+constexpr int kFewBlocks = 1;           // in __launch_bounds__: ptxas then spills no registers to fit more blocks
 
 // Blocks along one axis of a grid, at least one and at most `limit`: kernels step on by gridDim, so any number will do.
 inline unsigned blocks(int64_t count, int64_t per_block, int64_t limit) {

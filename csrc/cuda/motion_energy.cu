@@ -26,7 +26,7 @@ __device__ inline int64_t difference_of(const Frames& frames, int64_t t) {
 
 // frame: a warp for each (clip, frame), lanes over its joints and persons.
 template <int Order, class T>
-__global__ void __launch_bounds__(kWarp* kRows)
+__global__ void __launch_bounds__(kWarp* kRows, kFewBlocks)
     motion_energy_frame_kernel(MotionEnergy a, const T* __restrict__ x, T* __restrict__ energy) {
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t rows = a.N * a.T, row_step = static_cast<int64_t>(gridDim.x) * kRows;
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kWarp* kRows)
 
 // frame_joint: a thread for each (clip, frame, joint).
 template <int Order, class T>
-__global__ void __launch_bounds__(kWarp* kRows)
+__global__ void __launch_bounds__(kWarp* kRows, kFewBlocks)
     motion_energy_frame_joint_kernel(MotionEnergy a, const T* __restrict__ x, T* __restrict__ energy) {
   const int64_t rows = a.N * a.T, row_step = static_cast<int64_t>(gridDim.x) * kRows;
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.y; row < rows; row += row_step) {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kWarp* kRows)
 
 // joint: a block for each clip and 32 of its joints; each warp sums every eighth frame, then the first warp sums them.
 template <int Order, class T>
-__global__ void __launch_bounds__(kWarp* kRows)
+__global__ void __launch_bounds__(kWarp* kRows, kFewBlocks)
     motion_energy_joint_kernel(MotionEnergy a, const T* __restrict__ x, T* __restrict__ energy) {
   __shared__ acc_t<T> partial[kRows][kWarp];
   for (int64_t n = blockIdx.x; n < a.N; n += gridDim.x) {
@@ -98,7 +98,7 @@ __device__ acc_t<T> weight_of(const MotionEnergy& a, const Frames& frames, const
 
 // A warp for each (clip, coordinate, frame): it ends one difference and begins another.
 template <int Order, class T>
-__global__ void __launch_bounds__(kWarp* kRows)
+__global__ void __launch_bounds__(kWarp* kRows, kFewBlocks)
     motion_energy_backward_kernel(MotionEnergy a, const T* __restrict__ grad, const T* __restrict__ x,
                                   T* __restrict__ grad_x) {
   using A = acc_t<T>;

@@ -12,20 +12,35 @@ inline void __syncwarp(unsigned = ~0u) { cuda_on_cpu::sync_warp(); }
 
 namespace cuda_on_cpu {
 
-// What the lane `from` of this thread's warp brought; the own number where there is no such lane.
-template <class T> T exchange(unsigned mask, T number, int from) {
+// Lays down what this thread brings; its warp may then read, up to the next barrier of the warp.
+template <class T> void bring(unsigned mask, T number) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
   if (mask != ~0u) {
     std::fprintf(stderr, "cuda_on_cpu: only whole warps may shuffle\n");
     std::abort();
   }
-  const int self = thread(), warp = self / 32 * 32;
-  std::memcpy(&slots[self], &number, sizeof number);
+  std::memcpy(&slots[thread()], &number, sizeof number);
   sync_warp();
+}
+// What the lane `from` of this thread's warp brought; the own number where there is no such lane.
+template <class T> T exchange(unsigned mask, T number, int from) {
+  bring(mask, number);
+  const int warp = thread() / 32 * 32;
   T found = number;
   if (from >= 0 && from < 32 && warp + from < lanes()) std::memcpy(&found, &slots[warp + from], sizeof found);
   sync_warp();
   return found;
+}
+// Calls body(lane, what it brought) for every lane of this thread's warp.
+template <class T, class Body> void collect(unsigned mask, T number, const Body& body) {
+  bring(mask, number);
+  const int warp = thread() / 32 * 32;
+  for (int from = 0; from < 32 && warp + from < lanes(); ++from) {
+    T found;
+    std::memcpy(&found, &slots[warp + from], sizeof found);
+    body(from, found);
+  }
+  sync_warp();
 }
 inline int lane() { return thread() % 32; }
 
@@ -45,9 +60,18 @@ template <class T> T __shfl_down_sync(unsigned mask, T number, unsigned step) {
 }
 inline unsigned __ballot_sync(unsigned mask, int vote) {
   unsigned votes = 0;
-  for (int from = 0; from < 32; ++from)
-    votes |= cuda_on_cpu::exchange(mask, vote != 0 ? 1u : 0u, from) != 0 ? 1u << from : 0u;
+  cuda_on_cpu::collect(mask, vote != 0, [&](int from, bool yes) { votes |= yes ? 1u << from : 0u; });
   return votes;
+}
+template <class T> unsigned __match_any_sync(unsigned mask, T number) {
+  unsigned same = 0;
+  cuda_on_cpu::collect(mask, number, [&](int from, T other) { same |= other == number ? 1u << from : 0u; });
+  return same;
+}
+inline int __reduce_add_sync(unsigned mask, int number) {
+  int sum = 0;
+  cuda_on_cpu::collect(mask, number, [&](int, int other) { sum += other; });
+  return sum;
 }
 inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
