@@ -63,8 +63,8 @@ def problem(op: str, name: str, device: str) -> str:
 def choose(op: str, name: str, device: torch.device) -> str:
     """The backend that runs this call: ``cpu`` or ``cuda`` (the compiled library), ``triton`` or ``reference``."""
     wanted = name if name != "auto" else _chosen
-    if wanted == "auto":  # never triton: it was not measured yet
-        return device.type if (op, device.type) in _library.KERNELS else "reference"
+    if wanted == "auto":  # only what was run and measured: the kernels for GPUs run where they are asked for
+        return "cpu" if device.type == "cpu" and (op, "cpu") in _library.KERNELS else "reference"
     _checked(wanted, f"{op}: backend")
     why = problem(op, wanted, device.type)
     if why:

@@ -137,3 +137,8 @@ def test_why_there_is_no_cuda_library(monkeypatch, tmp_path):
     monkeypatch.setattr(_library, "built_with", lambda: {"cuda_left_out": "nvcc was not found"})
     assert _library._load(_library.CUDA_LIBRARY) == "libasma_cuda.so was not built (nvcc was not found)"
     assert _library._load(tmp_path / "libasma_ops.so") == "libasma_ops.so was not built"
+
+
+@pytest.mark.parametrize("op", env.op_names())
+def test_a_gpu_runs_no_kernel_of_ours_unasked(op):
+    assert _dispatch.explain(op, "cuda").startswith(f"{op} on cuda: reference")

@@ -36,7 +36,7 @@ def frame_mask(
             earlier one.
         rng: ``[seed, call]``, int64, on energy's device (see :mod:`asma_kernels.rng`); needed if ``extra`` > 0.
         shared: ``True``: the positions are drawn once (n = 0) for all clips, ``False``: clip n draws row n.
-        backend: auto, cpu, triton or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Returns:
         Indices of the kept frames, ascending: int64 (N, T - drop - extra).

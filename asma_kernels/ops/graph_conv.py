@@ -43,7 +43,7 @@ def graph_conv(
         order: ``"pre"``: convolution, then aggregation. ``"post"``: aggregation, then convolution (pyskl's conv_pos).
         joints: kept joints, int64 on x's device, distinct: (V',), or (N, V') for a subset of its own in each row. Rows
             and columns of A are selected, A is not renormalised (PSTL's ``A[:, R][:, :, R]``). Needs V = W.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, cuda or reference.
 
     Returns:
         (N, D, T, W), or (N, D, T, V') with ``joints``, contiguous, in x's dtype; sums are kept in float32 or wider.

@@ -87,7 +87,7 @@ def joint_mask(
             the joints of the k smallest tokens are masked, 1 to k of them. ``"deterministic"``: the k heaviest.
             Among equals the lower token or joint comes first.
         shared: ``True``: one draw (n = 0) for all rows, as in PSTL, ``False``: row n draws row n.
-        backend: auto, cpu, triton or reference. The reference reads the sum of ``weights`` on the host.
+        backend: auto, cpu, cuda, triton or reference. The reference reads the sum of ``weights`` on the host.
 
     Returns:
         :class:`JointMask`: mask (rows, V), kept (rows, V - k) and count (rows,), which is V - k. In mode ``tokens`` the

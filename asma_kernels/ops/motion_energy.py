@@ -36,7 +36,7 @@ def motion_energy(
             first ``stride`` frames copy the first defined one (MAMP, arXiv 2308.09951, motion-aware masking).
         lengths: frames of each clip (N,), int64, on x's device. Frames past it count as absent: they get 0, and the
             mean over frames is over the clip's own. A clip that is not longer than ``stride`` has energy 0.
-        backend: auto, cpu, triton or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Returns:
         Energy in x's dtype, in units of x to the power p; sums are kept in float32 or wider.

@@ -34,7 +34,7 @@ def skeleton_view(
             zeros, as above.
         matrix: (C', C) for all clips or (N, C', C), float32, float64 or of x's dtype. None is the identity.
         offset: (C') for all clips or (N, C'), dtypes as for matrix. None is zero.
-        backend: auto, cpu, triton or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Returns:
         (N, C', T', V', M) in x's dtype, contiguous. Products are summed in float32, in float64 for float64 x; matrix

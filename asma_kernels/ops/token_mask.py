@@ -45,7 +45,7 @@ def token_mask(
             u = (w + 0.5) / 2^32 and the noise -log(-log(u)).
         tau: temperature, > 0: small follows the motion closely, ``inf`` is uniform masking.
         noise: (N, L), floating, in place of ``rng``: exactly one of both is given.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, cuda or reference.
 
     Keys are float32 (float64 for a float64 score). Equal keys go by index, the lower first. A row whose largest score
     is not above 0 is masked uniformly, by the noise alone. A NaN score is left out of the maximum, and its token is

@@ -45,7 +45,7 @@ def view_draw(
         mirror: a flipped clip also has its x coordinate negated, as in a mirror. AimCLR and PSTL only exchange the
             joints: left becomes right where it is.
         per_clip: one draw a clip; False gives all clips the draw of clip 0, as PSTL does.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, cuda or reference.
 
     Returns:
         frames (N, T) int64; joints (N, V) int64, None without ``flip``; matrix (N, 3, 3) float32, which shears first,
