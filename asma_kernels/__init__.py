@@ -5,18 +5,21 @@ from ._dispatch import backend, explain
 from ._version import __version__
 from .graph import SparseGraph
 from .ops.barlow_twins import barlow_twins
+from .ops.frame_drop import frame_drop
 from .ops.frame_mask import frame_mask
 from .ops.graph_conv import graph_conv
 from .ops.joint_mask import JointMask, high_degree_weights, joint_mask, low_degree_weights
 from .ops.motion_energy import motion_energy
 from .ops.philox import philox
 from .ops.skeleton_view import skeleton_view
+from .ops.stgcn_block import BlockOutput, stgcn_block, stgcn_block_folded
 from .ops.token_mask import TokenMask, token_mask
 from .ops.view_draw import view_draw
 from .skeleton import Skeleton
 
 __all__ = [
     "__version__",
+    "BlockOutput",
     "JointMask",
     "Skeleton",
     "TokenMask",
@@ -26,6 +29,7 @@ __all__ = [
     "draws",
     "explain",
     "graph_conv",
+    "frame_drop",
     "frame_mask",
     "high_degree_weights",
     "joint_mask",
@@ -34,6 +38,8 @@ __all__ = [
     "philox",
     "rng",
     "skeleton_view",
+    "stgcn_block",
+    "stgcn_block_folded",
     "token_mask",
     "view_draw",
 ]

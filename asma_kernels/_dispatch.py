@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from . import _library, _triton
+from ._measured import FASTEST
 
 BACKENDS = ("auto", "cpu", "cuda", "triton", "reference")
 
@@ -63,13 +64,35 @@ def problem(op: str, name: str, device: str) -> str:
 def choose(op: str, name: str, device: torch.device) -> str:
     """The backend that runs this call: ``cpu`` or ``cuda`` (the compiled library), ``triton`` or ``reference``."""
     wanted = name if name != "auto" else _chosen
-    if wanted == "auto":  # only what was run and measured: the kernels for GPUs run where they are asked for
-        return "cpu" if device.type == "cpu" and (op, "cpu") in _library.KERNELS else "reference"
+    if wanted == "auto":
+        return _best(op, device)
     _checked(wanted, f"{op}: backend")
     why = problem(op, wanted, device.type)
     if why:
         raise RuntimeError(f"{op}: backend {wanted!r} cannot run this call: {why}")
     return wanted
+
+
+def fuses(op: str, device: torch.device) -> bool:
+    """Whether a module takes the fused op ``op``, which only Triton has kernels for, or its parts one by one."""
+    if _chosen == "auto":
+        return _best(op, device) == "triton"
+    return _chosen == "triton" and not problem(op, "triton", device.type)
+
+
+def _best(op: str, device: torch.device) -> str:
+    """On a GPU only what was measured there: what was not runs where it is asked for."""
+    if device.type == "cpu":
+        return "cpu" if (op, "cpu") in _library.KERNELS else "reference"
+    if device.type != "cuda" or not FASTEST:
+        return "reference"
+    found = FASTEST.get(_capability(device.index or 0), {}).get(op, "reference")
+    return "reference" if problem(op, found, device.type) else found
+
+
+def _capability(index: int) -> int:
+    properties = torch.cuda.get_device_properties(index)  # a constant to torch.compile
+    return 10 * int(properties.major) + int(properties.minor)
 
 
 def ops_of(chosen: str) -> Any:

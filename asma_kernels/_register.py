@@ -14,14 +14,15 @@ _fragment = torch.library.Library("asma", "FRAGMENT") if _library.LOADED else No
 _triton_ops = torch.library.Library("asma_triton", "DEF") if _library.LOADED else None
 
 
-def triton(op: str, fake_function: Callable[..., Any]) -> None:
+def triton(op: str, fake_function: Callable[..., Any], file: str = "") -> None:
     """``asma_triton::<op>``: the schema of ``asma::<op>``, run by a kernel of :mod:`asma_kernels.triton`.
 
-    Opaque to torch.compile, and Triton is imported by the first call.
+    The kernel is in the op's file, or in that of the op ``file``. Opaque to torch.compile, and Triton is imported by
+    the first call.
     """
     if _triton_ops is None:
         return
-    module = f"{__package__}.triton.{op.removesuffix('_backward')}"
+    module = f"{__package__}.triton.{file or op.removesuffix('_backward')}"
 
     def call(*arguments: Any) -> Any:
         kernel = getattr(importlib.import_module(module), op)
@@ -44,15 +45,19 @@ def autograd(op: str, backward: Callable[..., Any], save: Callable[..., None], n
         torch.library.register_autograd(f"{namespace}::{op}", backward, setup_context=save)
 
 
-def no_double_backward(op: str, namespace: str = "asma") -> None:
-    """The op ``<op>_backward`` says clearly that it has no gradient of its own."""
+def no_gradient(op: str, why: str, namespace: str = "asma") -> None:
+    """Gradients through the op end in a sentence."""
 
     def refuse(ctx: Any, *grads: Any) -> None:
-        raise RuntimeError(
-            f"{op}: double backward is not implemented; use backend='reference' for gradients of gradients"
-        )
+        raise RuntimeError(why)
 
-    autograd(f"{op}_backward", refuse, lambda ctx, inputs, output: None, namespace)
+    autograd(op, refuse, lambda ctx, inputs, output: None, namespace)
+
+
+def no_double_backward(op: str, namespace: str = "asma") -> None:
+    """The op ``<op>_backward`` says clearly that it has no gradient of its own."""
+    why = f"{op}: double backward is not implemented; use backend='reference' for gradients of gradients"
+    no_gradient(f"{op}_backward", why, namespace)
 
 
 def fallback(op: str, function: Callable[..., Any]) -> None:
@@ -66,7 +71,10 @@ def gradient(function: Callable[..., Any], grads: Any, *inputs: torch.Tensor) ->
 
     One tensor for one input, a tuple for several.
     """
-    with torch.enable_grad():
+    C = torch._C  # PyTorch has switched autograd off around the op that calls this
+    autograd_key = C.DispatchKeySet(C.DispatchKey.AutogradFunctionality)
+    excluded = C._dispatch_tls_local_exclude_set() - autograd_key
+    with C._ForceDispatchKeyGuard(C._dispatch_tls_local_include_set(), excluded), torch.enable_grad():
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
         result = torch.autograd.grad(function(*leaves), leaves, grads)
     return result[0] if len(result) == 1 else result

@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 LIMIT = 480.0
 TAIL = 3000
 """Characters of a part's output that are kept."""
-SANITIZED = ["tests/test_gpu.py", "-k", "agrees and cuda and dtype1"]
+SANITIZED = ["tests/test_gpu.py", "-k", "agrees and float32-cuda"]
 
 
 def run_part(command: list[str], limit: float, **environment: str) -> dict[str, Any]:
@@ -65,14 +65,16 @@ def parts(out: Path) -> dict[str, Callable[[float], dict[str, Any]]]:
     return {
         "build": lambda left: run_part([python, "setup.py", "-q", "build_ext", "--inplace"], left, ASMA_CUDA="on"),
         "tests": lambda left: run_part([*pytest, "tests/test_gpu.py"], min(left, 150), ASMA_GPU="required"),
-        "ops": lambda left: run_part([python, "-m", "bench.gpu_ops", str(ops_file(out))], min(left, 150)),
+        "ops": lambda left: run_part([python, "-m", "bench.gpu_ops", str(part_file(out, "ops"))], min(left, 120)),
+        "step": lambda left: run_part([python, "-m", "bench.gpu_step", str(part_file(out, "step"))], min(left, 120)),
         "memcheck": sanitizer("memcheck"),
         "racecheck": sanitizer("racecheck"),
     }
 
 
-def ops_file(out: Path) -> Path:
-    return out.with_suffix(".ops.json")
+def part_file(out: Path, part: str) -> Path:
+    """Where a part leaves what it measured."""
+    return out.with_suffix(f".{part}.json")
 
 
 def table(results: dict[str, Any]) -> str:
@@ -91,21 +93,35 @@ def table(results: dict[str, Any]) -> str:
             f"Measured: copy {ops['copy_bytes'] / 1e9:.0f} GB/s, an empty launch {ops['empty_launch'] * 1e6:.2f} us. "
             "Ours by graph replay over buffers larger than L2, microseconds; peers call after call.",
             "",
-            "| work | N | ours | of the copy's bandwidth | eager | compiled | vs eager | vs compiled |",
-            "|---|---|---|---|---|---|---|---|",
+            "| work | N | backend | ours | of the copy's bandwidth | eager | compiled | vs eager | vs compiled |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for row in ops["rows"]:
             ours, eager, compiled = (row[name] * 1e6 for name in ("ours", "eager", "compiled"))
             lines.append(
-                f"| {row['work']} | {row['N']} | {ours:.1f} | {100 * row['share_of_copy']:.0f}% | {eager:.1f} "
-                f"| {compiled:.1f} | {eager / ours:.1f}x | {compiled / ours:.1f}x |"
+                f"| {row['work']} | {row['N']} | {row['backend']} | {ours:.1f} "
+                f"| {100 * row['share_of_copy']:.0f}% | {eager:.1f} | {compiled:.1f} "
+                f"| {eager / ours:.1f}x | {compiled / ours:.1f}x |"
+            )
+    step = results.get("step")
+    if step:
+        lines += [
+            "", f"Measured: a bfloat16 product {step['matrix_flops'] / 1e12:.0f} TFLOP/s.", "",
+            "| work | ours | of the product's flops | eager | compiled | target |", "|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for row in step["rows"]:
+            share = "" if row["flops"] is None else f"{100 * row['flops'] / row['ours'] / step['matrix_flops']:.0f}%"
+            peer = ["" if row[way] is None else f"{row[way] / row['ours']:.1f}x" for way in ("eager", "compiled")]
+            lines.append(
+                f"| {row['work']} | {row['ours'] * 1e3:.2f} ms | {share} | {' | '.join(peer)} | {row['target']} |"
             )
     return "\n".join(lines) + "\n"
 
 
 def write(results: dict[str, Any], out: Path) -> None:
-    if ops_file(out).exists():
-        results["ops"] = json.loads(ops_file(out).read_text())
+    for part in ("ops", "step"):
+        if part_file(out, part).exists():
+            results[part] = json.loads(part_file(out, part).read_text())
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
     out.with_suffix(".md").write_text(table(results))
@@ -122,8 +138,9 @@ def main() -> int:
         return 2
     name = re.sub(r"[^A-Za-z0-9]+", "-", torch.cuda.get_device_name(0)).strip("-").lower()
     out = options.out or RESULTS / f"{name}.json"
-    ops_file(out).unlink(missing_ok=True)
+    major, minor = torch.cuda.get_device_capability(0)
     facts = {
+        "capability": 10 * major + minor,
         "device": name, "torch": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0],
         "asma_kernels": asma_kernels.__version__,
     }  # fmt: skip
@@ -131,6 +148,8 @@ def main() -> int:
         "command": " ".join(["python -m bench.gpu", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "facts": facts, "parts": {},
     }  # fmt: skip
+    for part in ("ops", "step"):
+        part_file(out, part).unlink(missing_ok=True)
     end = time.perf_counter() + LIMIT
     for part, run in parts(out).items():
         if options.only and part not in options.only:
@@ -138,7 +157,8 @@ def main() -> int:
         results["parts"][part] = run(end - time.perf_counter())
         write(results, out)
         print(part, "passed" if results["parts"][part]["passed"] else f"FAILED\n{results['parts'][part]['said']}")
-    ops_file(out).unlink(missing_ok=True)
+    for part in ("ops", "step"):
+        part_file(out, part).unlink(missing_ok=True)
     print(table(results))
     return 0 if all(part["passed"] for part in results["parts"].values()) else 1
 

@@ -1,7 +1,8 @@
 """`python -m bench.gpu_ops OUT.json`: each op's time on a GPU, replayed from a CUDA graph over buffers larger than L2.
 
-Peers are timed as their users run them, one call after another without a graph, because they draw on the host; compiled
-peers too. A gate compares results before anything is timed. The file is written anew after every row.
+Every backend is measured, the reference too, since `auto` runs what was fastest (bench/fastest.py). Peers are timed as
+their users run them, one call after another without a graph, because they draw on the host; compiled peers too. A gate
+compares results before anything is timed. The file is written anew after every row.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 import asma_kernels as ak
 from asma_kernels import Skeleton, SparseGraph
+from asma_kernels._dispatch import problem
+from asma_kernels.nn import STGCNBlock
 
 from . import peers
 
@@ -30,6 +34,7 @@ REPLAYS, ROUNDS = 20, 9
 class GpuWork:
     """A piece of work on inputs of its own, so that buffers can rotate."""
 
+    op: str
     inputs: Callable[[int], tuple[torch.Tensor, ...]]
     """Of buffer i."""
     ours: Callable[..., torch.Tensor]
@@ -45,7 +50,7 @@ def works(N: int, device: str) -> dict[str, GpuWork]:
         return x, torch.tensor([i, 0], device=device)
 
     def masked(x: torch.Tensor, rng: torch.Tensor) -> torch.Tensor:
-        return ak.skeleton_view(x, frames=ak.frame_mask(ak.motion_energy(x), 10, "high"))
+        return ak.frame_drop(x, 10)[0]
 
     def energy_as_peers(x: torch.Tensor, rng: torch.Tensor) -> torch.Tensor:
         motion = torch.zeros_like(x)
@@ -66,23 +71,50 @@ def works(N: int, device: str) -> dict[str, GpuWork]:
     def features(i: int) -> tuple[torch.Tensor]:
         return (torch.randn(N, 64, 13, V, generator=torch.Generator(device).manual_seed(i), device=device),)
 
-    return {
+    def projections(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator(device).manual_seed(i)
+        z1, z2 = torch.randn(2, N, 6144, generator=generator, device=device)
+        return z1.requires_grad_(), z2.requires_grad_()
+
+    block = STGCNBlock(64, 64, partitions=3).to(device)
+
+    def block_as_peers(x: torch.Tensor) -> torch.Tensor:
+        hidden = peers.graph_conv(x, block.gcn.conv.weight, block.gcn.conv.bias, A, ones)
+        return functional.relu(block.tcn(hidden) + x)
+
+    few = {
+        "barlow_twins, D = 6144, forward and backward": GpuWork(
+            "barlow_twins", projections, lambda z1, z2: slope(ak.barlow_twins(z1, z2), z1),
+            lambda z1, z2: slope(peers.barlow_twins(z1, z2), z1), 6 * 4 * N * 6144,
+        ),
+        "stgcn_block 64->64, T=13, forward and backward": GpuWork(
+            "stgcn_block", lambda i: (features(i)[0].requires_grad_(),), lambda x: slope(block(x, graph).sum(), x),
+            lambda x: slope(block_as_peers(x).sum(), x), 14 * 4 * N * 13 * V * 64,
+        ),
+    }  # fmt: skip
+    return (few if N <= 128 else {}) | {
         "motion_energy": GpuWork(
-            clips, lambda x, rng: ak.motion_energy(x), energy_as_peers, N * (CLIP_BYTES + 4 * T)
+            "motion_energy", clips, lambda x, rng: ak.motion_energy(x), energy_as_peers, N * (CLIP_BYTES + 4 * T)
         ),
         "energy + frame mask + compaction": GpuWork(
-            clips, masked, lambda x, rng: peers.masked_frames(x, 10, list(range(T - 10))),
-            N * CLIP_BYTES * (1 + 2 * (T - 10) / T),
+            "frame_drop", clips, masked, lambda x, rng: peers.masked_frames(x, 10, list(range(T - 10))),
+            N * CLIP_BYTES * (1 + (T - 10) / T),
         ),
         "view: crop, shear, rotations, flip": GpuWork(
-            clips, lambda x, rng: ak.skeleton_view(x, frames, flip, turned),
+            "skeleton_view", clips, lambda x, rng: ak.skeleton_view(x, frames, flip, turned),
             lambda x, rng: peers.view(x, *view_parameters), 2 * N * CLIP_BYTES,
         ),
         "graph_conv 64->64, T=13": GpuWork(
-            features, lambda x: ak.graph_conv(x, graph, weight, bias),
+            "graph_conv", features, lambda x: ak.graph_conv(x, graph, weight, bias),
             lambda x: peers.graph_conv(x, weight, bias, A, ones), 4 * N * 13 * V * (64 + 64),
         ),
     }  # fmt: skip
+
+
+def slope(loss: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
+    """The gradient of all parameters too, of which one is handed on."""
+    (found,) = torch.autograd.grad(loss, leaf)
+    return found
 
 
 def copy_bandwidth() -> float:
@@ -132,19 +164,25 @@ def empty_launch() -> float:
     return seconds(graph.replay, REPLAYS) / 50
 
 
-def measure(name: str, N: int, work: GpuWork, bandwidth: float) -> dict[str, Any]:
+def measure(name: str, N: int, work: GpuWork, bandwidth: float) -> Iterator[dict[str, Any]]:
+    """A row for each backend that has a kernel, and the reference; one that fails says so and leaves the others."""
     size = torch.cuda.get_device_properties(0).L2_cache_size
     count = max(2, min(64, int(2 * size / work.bytes) + 1))
     buffers = [work.inputs(i) for i in range(count)]
-    check(work, buffers[0])
-    ours = replayed(work, buffers)
-    eager = seconds(lambda: work.eager(*buffers[0]), 20)
     faster = torch.compile(work.eager, dynamic=False)
-    compiled = seconds(lambda: faster(*buffers[0]), 20)
-    return {
-        "work": name, "N": N, "ours": ours, "eager": eager, "compiled": compiled, "bytes": work.bytes,
-        "share_of_copy": work.bytes / bandwidth / ours, "buffers": count,
-    }  # fmt: skip
+    peer = {"eager": seconds(lambda: work.eager(*buffers[0]), 20), "compiled": seconds(lambda: faster(*buffers[0]), 20)}
+    for backend in ("cuda", "triton", "reference"):
+        if backend != "reference" and problem(work.op, backend, "cuda"):
+            continue
+        row = {"work": name, "op": work.op, "N": N, "backend": backend, "bytes": work.bytes, "buffers": count} | peer
+        try:
+            with ak.backend(backend):
+                check(work, buffers[0])
+                ours = replayed(work, buffers)
+        except Exception as error:  # a kernel that cannot be compiled or differs is a result too
+            print(f"{name}, N = {N}, {backend}: {error}", file=sys.stderr, flush=True)
+            continue
+        yield row | {"ours": ours, "share_of_copy": work.bytes / bandwidth / ours}
 
 
 def check(work: GpuWork, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -159,10 +197,10 @@ def main() -> None:
     results: dict[str, Any] = {"copy_bytes": copy_bandwidth(), "empty_launch": empty_launch(), "rows": []}
     for N in (128, 8192):
         for name, work in works(N, "cuda").items():
-            with ak.backend("cuda"):
-                results["rows"].append(measure(name, N, work, results["copy_bytes"]))
-            out.write_text(json.dumps(results, indent=1) + "\n")
-            print(json.dumps(results["rows"][-1]), flush=True)
+            for row in measure(name, N, work, results["copy_bytes"]):
+                results["rows"].append(row)
+                out.write_text(json.dumps(results, indent=1) + "\n")
+                print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
       "joint_mask(Tensor weights, SymInt k, SymInt rows, Tensor? rng, str mode, bool shared)"
       " -> (Tensor, Tensor, Tensor)");
   m.def("frame_mask(Tensor energy, SymInt drop, str which, SymInt extra, Tensor? rng, bool shared) -> Tensor");
+  m.def(
+      "frame_drop(Tensor x, SymInt drop, str which, SymInt extra, Tensor? rng, bool shared, float p, int stride,"
+      " str boundary, Tensor? lengths) -> (Tensor, Tensor)");
   m.def("token_mask(Tensor score, SymInt keep, Tensor? rng, float tau, Tensor? noise) -> (Tensor, Tensor, Tensor)");
 
   m.def(
@@ -30,6 +33,25 @@ STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
       "weight,"
       " Tensor? bias, bool post, Tensor? joints, bool for_x, bool for_values, bool for_weight, bool for_bias)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
+
+  m.def(
+      "stgcn_block(Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints,"
+      " Tensor gcn_weight, Tensor? gcn_bias, Tensor norm1_weight, Tensor norm1_bias, Tensor conv_weight,"
+      " Tensor? conv_bias, Tensor norm2_weight, Tensor norm2_bias, Tensor? shortcut_weight, Tensor? shortcut_bias,"
+      " Tensor? norm3_weight, Tensor? norm3_bias, str residual, SymInt stride, float dropout, Tensor? rng, float eps)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "stgcn_block_backward(Tensor grad, Tensor out, Tensor statistics, Tensor y1, Tensor y2, Tensor y3, Tensor x,"
+      " Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints, Tensor gcn_weight,"
+      " Tensor? gcn_bias, Tensor norm1_weight, Tensor norm1_bias, Tensor conv_weight, Tensor? conv_bias,"
+      " Tensor norm2_weight, Tensor norm2_bias, Tensor? shortcut_weight, Tensor? shortcut_bias, Tensor? norm3_weight,"
+      " Tensor? norm3_bias, str residual, SymInt stride, float dropout, Tensor? rng, float eps)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,"
+      " Tensor)");
+  m.def(
+      "stgcn_block_folded(Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints,"
+      " Tensor gcn_weight, Tensor? gcn_bias, Tensor shift, Tensor conv_weight, Tensor conv_bias,"
+      " Tensor? shortcut_weight, Tensor? shortcut_bias, str residual, SymInt stride) -> Tensor");
 
   m.def("skeleton_view(Tensor x, Tensor? frames, Tensor? joints, Tensor? matrix, Tensor? offset) -> Tensor");
   m.def(

@@ -43,7 +43,7 @@ def gradients(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> l
     leaves = [tensor.detach().requires_grad_() for tensor in inputs]
     output = function(*leaves)
     weight = torch.linspace(-1, 2, max(output.numel(), 1), dtype=torch.float64)[: output.numel()]
-    weight = weight.view(output.shape).to(output.dtype)
+    weight = weight.view(output.shape).to(output)
     return list(torch.autograd.grad(output, leaves, weight))
 
 

@@ -20,6 +20,7 @@ import asma_kernels
 ROOT = Path(__file__).parents[1]
 OFFLINE = ["--no-index", "--no-deps"]
 LEAVE_OUT = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.so", "*.egg-info", "_build.json", "__pycache__")
+NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 ARM = shutil.which("aarch64-linux-gnu-g++")
 pytestmark = pytest.mark.slow
 
@@ -114,6 +115,32 @@ torch.testing.assert_close(energy, asma_kernels.motion_energy(x, backend="refere
 print(torch.compile(asma_kernels.motion_energy, fullgraph=True, backend="eager")(x).shape)
 """
     assert "torch.Size([2, 8])" in succeed(sys.executable, "-I", "-c", script, site)
+
+
+RUNS = """
+import torch, asma_kernels
+from asma_kernels import _library, env
+assert _library.CUDA_PROBLEM == "", _library.CUDA_PROBLEM
+assert ("philox", "cuda") in _library.KERNELS
+print(env.report())
+x = torch.arange(8.0).view(1, 1, 4, 2, 1).requires_grad_()
+asma_kernels.motion_energy(x).sum().backward()
+print("RAN", x.grad.flatten().tolist())
+"""
+
+
+@pytest.mark.skipif(NVCC is None, reason="nvcc was not found")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_wheel_built_with_cuda_works_without_a_gpu(tmp_path):
+    """Its CUDA half loads beside a torch without CUDA, and its CPU half does the work."""
+    shutil.copytree(ROOT, tmp_path / "source", ignore=LEAVE_OUT)
+    wheels = [sys.executable, "-m", "pip", "wheel", "-v", "--no-build-isolation", *OFFLINE, "-w", tmp_path]
+    printed = succeed(*wheels, tmp_path / "source", ASMA_CUDA="on", ASMA_CUDA_ARCHS="90")
+    assert re.search(r"asma-kernels .* was built: .*CUDA [\d.]+ \(90-real\)", printed), printed[-2000:]
+    (built,) = tmp_path.glob("*.whl")
+    succeed(sys.executable, "-m", "pip", "install", *OFFLINE, "--target", tmp_path / "site", built)
+    told = succeed(sys.executable, "-c", RUNS, PYTHONPATH=tmp_path / "site")
+    assert "RAN [-2.0, -2.0, 0.0, 0.0, 0.0, 0.0, 2.0, 2.0]" in told
 
 
 def test_library_needs_libtorch_by_its_stable_abi_only(site):

@@ -1,11 +1,9 @@
 """The CUDA half without a GPU: nvcc compiles it for every architecture, and its kernels run on the CPU."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import emulation
@@ -13,40 +11,43 @@ import pytest
 import torch
 
 from asma_kernels import philox
+from bench import cuda_table
 
 ROOT = Path(__file__).parents[1]
-NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc was not found")
+needs_nvcc = pytest.mark.skipif(cuda_table.nvcc() is None, reason="nvcc was not found")
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    """The build folder and what the build printed, with CMakeLists.txt's own flags and architectures."""
+    """The build folder, and what every kernel asks of a GPU."""
     folder = tmp_path_factory.mktemp("cuda")
-    tools = os.environ | {"PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]}
-    configure = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DASMA_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={NVCC}"]
-    configure += [f"-DASMA_TORCH_DIR={Path(torch.__file__).parent}"]
-    subprocess.run(configure, check=True, capture_output=True, env=tools)
-    command = ["cmake", "--build", folder, "--target", "asma_cuda"]
-    return folder, subprocess.run(command, check=True, capture_output=True, text=True, env=tools).stdout
+    return folder, cuda_table.usages(cuda_table.build(folder))
 
 
 @needs_nvcc
 @pytest.mark.slow
 def test_kernels_compile_without_spills_or_stack_frames(build):
-    _, printed = build
-    kernels = re.findall(r"Compiling entry function '(\w+)' for '(sm_\w+)'", printed)
-    assert {arch for _, arch in kernels} == {"sm_80", "sm_90", "sm_100"}
-    files = [path.stem for path in (ROOT / "csrc/cuda").glob("*.cu") if "__global__" in path.read_text()]
-    for op in files:
-        archs = {arch for name, arch in kernels if re.search(rf"{op}\w*_kernel", name)}
-        assert archs == {"sm_80", "sm_90", "sm_100"}, op
-    usage = (
-        r"Function properties for (\w+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-    )
-    found = re.findall(usage, printed)
-    assert {name for name, _ in kernels} <= {name for name, *_ in found}
-    assert not [each for each in found if each[1:] != ("0", "0", "0")]
+    _, usages = build
+    kernels = re.compile(r"__global__.*?(\w+_kernel)\(", re.DOTALL)
+    sources = [path.read_text() for path in (ROOT / "csrc/cuda").glob("*.cu")]
+    assert {row.kernel for row in usages} == {name for source in sources for name in kernels.findall(source)}
+    for kernel in {row.kernel for row in usages}:
+        assert {row.arch for row in usages if row.kernel == kernel} == set(cuda_table.ARCHITECTURES), kernel
+    assert not [row for row in usages if row.stack or row.shared > cuda_table.SHARED_LIMIT]
+
+
+@needs_nvcc
+@pytest.mark.slow
+def test_the_committed_table_has_every_kernel_and_no_stack(build):
+    _, usages = build
+    lines = re.findall(r"^\| (\w+_kernel) \| (\d+) \| (.*) \|$", cuda_table.PAGE.read_text(), re.MULTILINE)
+    hint = "make it anew with `python -m bench.cuda_table`"
+    count = Counter((row.kernel, row.arch) for row in usages)
+    assert {(kernel, int(instances)) for kernel, instances, _ in lines} == {
+        (kernel, instances) for (kernel, _), instances in count.items()
+    }, hint
+    for kernel, _, cells in lines:
+        assert {cell.split(" / ")[2] for cell in cells.split(" | ")} == {"0"}, kernel
 
 
 @needs_nvcc

@@ -3,6 +3,7 @@
 Skipped without a GPU; with ASMA_GPU=required, as `make gpu` sets it, a missing GPU fails instead.
 """
 
+import itertools
 import os
 
 import cases
@@ -17,6 +18,7 @@ REQUIRED = os.environ.get("ASMA_GPU") == "required"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available() and not REQUIRED, reason="this machine has no GPU")
 
 SKELETON = Skeleton.builtin("ntu25")
+GRAPH = SparseGraph.from_dense(SKELETON.partition("spatial").to(torch.bfloat16))  # the same numbers in every dtype
 SEED = (7, 3)
 
 
@@ -71,6 +73,17 @@ def frame_mask(place: Place) -> list[torch.Tensor]:
     ]
 
 
+def frame_drop(place: Place) -> list[torch.Tensor]:
+    # The mean of 32 small integers is exact in every dtype.
+    x, lengths = place.random(40, 4, 60, 4, 2).round().clamp(-1, 1), place.put(torch.arange(40) + 21)
+    found = []
+    for which, extra, shared in (("high", 0, True), ("low", 9, True), ("high", 9, False)):
+        call = (12, which, extra, place.rng(), shared)
+        found += place.with_gradients(lambda x, call=call: ak.frame_drop(x, *call, lengths=lengths)[0], x)
+        found.append(ak.frame_drop(x.transpose(3, 4), 12, which)[1])
+    return found
+
+
 def token_mask(place: Place) -> list[torch.Tensor]:
     score, noise = place.random(20, 150).abs(), place.random(20, 150)
     return list(ak.token_mask(score, 30, noise=noise))
@@ -90,7 +103,7 @@ def skeleton_view(place: Place) -> list[torch.Tensor]:
 
 
 def graph_conv(place: Place) -> list[torch.Tensor]:
-    adjacency = SKELETON.partition("spatial").to(place.device, place.dtype)
+    placed = GRAPH._replace(values=GRAPH.values.to(place.device, place.dtype), edges=place.put(GRAPH.edges))
     x, joints = place.random(4, 16, 20, 25), place.put(torch.arange(0, 25, 2))
     found = []
     for order, rows in (("pre", 3 * 32), ("post", 32)):
@@ -98,14 +111,33 @@ def graph_conv(place: Place) -> list[torch.Tensor]:
         bias, importance = place.random(rows), place.random(3, 25, 25).abs()
 
         def sparse(x, weight, bias, importance, order=order):
-            graph = SparseGraph.from_dense(adjacency).weighted(importance)
-            return ak.graph_conv(x, graph, weight, bias, order=order)
+            return ak.graph_conv(x, placed.weighted(importance), weight, bias, order=order)
 
         def dense(x, weight, bias, importance, order=order):
             return ak.graph_conv(x[..., joints], importance, weight, bias, order=order, joints=joints)
 
         for function in (sparse, dense):
             found += place.with_gradients(function, x, weight, bias, importance)
+    return found
+
+
+def stgcn_block(place: Place) -> list[torch.Tensor]:
+    graph = GRAPH._replace(values=GRAPH.values.to(place.device, place.dtype), edges=place.put(GRAPH.edges))
+    found = []
+    for C, stride, joints in ((16, 1, None), (8, 2, place.put(torch.arange(0, 25, 2)))):
+        x = place.random(4, C, 13, 25 if joints is None else 13)
+        leaves = [place.random(*shape) for shape in ((48, C), (48,), (16,), (16,), (16, 16, 9, 1), (16,), (16,), (16,))]
+        shortcut = [place.random(*shape) for shape in ((16, C, 1, 1), (16,), (16,), (16,))] if stride == 2 else []
+
+        def block(x, *given, stride=stride, joints=joints):
+            pairs = [*zip(given[::2], given[1::2], strict=True)]
+            return ak.stgcn_block(
+                x, graph, *pairs[:4], shortcut=pairs[4] if stride == 2 else None,
+                norm3=pairs[5] if stride == 2 else None, identity=stride == 1, joints=joints, stride=stride,
+                dropout=0.25, rng=place.rng(),
+            ).out  # fmt: skip
+
+        found += place.with_gradients(block, x, *leaves, *shortcut)
     return found
 
 
@@ -116,24 +148,35 @@ def barlow_twins(place: Place) -> list[torch.Tensor]:
 CALLS = {
     call.__name__: call
     for call in (
-        philox, motion_energy, joint_mask, frame_mask, token_mask, view_draw, skeleton_view, graph_conv, barlow_twins,
+        philox, motion_energy, joint_mask, frame_mask, frame_drop, token_mask, view_draw, skeleton_view, graph_conv,
+        stgcn_block, barlow_twins,
     )
 }  # fmt: skip
-WITH_KERNEL = sorted(name for name, device in KERNELS if device == "cuda" and name in CALLS)
+LOOSER = {"stgcn_block": 10}
+"""Times the tolerance, for a chain of norms and products whose every step is rounded to the dtype."""
 
 
-@pytest.mark.parametrize("dtype", cases.FLOATS)
-@pytest.mark.parametrize("op", CALLS)
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_agrees_with_the_reference(device, op, dtype):
+def places():
+    """(op, device, backend, dtype) of every kernel."""
+    for op, dtype in itertools.product(CALLS, cases.FLOATS):
+        name = f"{op}-{str(dtype).removeprefix('torch.')}"
+        yield pytest.param(op, "cpu", "auto", dtype, id=f"{name}-cpu")
+        if (op, "cuda") in KERNELS:
+            yield pytest.param(op, "cuda", "cuda", dtype, id=f"{name}-cuda", marks=needs_gpu)
+        if dtype != torch.float64 or op != "stgcn_block":
+            yield pytest.param(op, "cuda", "triton", dtype, id=f"{name}-triton", marks=needs_gpu)
+
+
+@pytest.mark.parametrize(("op", "device", "backend", "dtype"), list(places()))
+def test_agrees_with_the_reference(op, device, backend, dtype):
     with ak.backend("reference"):
         expected = CALLS[op](Place("cpu", torch.float64))
-    with ak.backend("cuda" if device == "cuda" and op in WITH_KERNEL else "auto"):
+    with ak.backend(backend):
         results = CALLS[op](Place(device, dtype))
     for actual, wanted in zip(results, expected, strict=True):
         if wanted.is_floating_point():
             # Sums over clips and frames grow with their length: the tolerance is of the largest number.
-            scale = wanted.abs().max().clamp(min=1)
+            scale = wanted.abs().max().clamp(min=1) * LOOSER.get(op, 1)
             drawn = actual.dtype if dtype == torch.float64 else dtype  # view_draw's matrices are float32 always
             cases.assert_close(actual.cpu() / scale, wanted / scale, drawn)
         else:

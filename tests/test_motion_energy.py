@@ -178,7 +178,7 @@ def test_a_backend_that_cannot_run_says_why():
 
 @pytest.mark.parametrize("dtype", cases.FLOATS)
 @pytest.mark.parametrize(
-    "shape", [(2, 3, 9, 25, 2), (1, 3, 1, 5, 1), (3, 2, 40, 33, 1), (0, 3, 4, 5, 1), (2, 3, 4, 5, 0)]
+    "shape", [(2, 3, 9, 25, 2), (1, 3, 1, 5, 1), (3, 2, 40, 33, 1), (0, 3, 4, 5, 1), (2, 3, 4, 5, 0), (2, 3, 4, 0, 2)]
 )
 def test_cuda_kernels_on_the_cpu(emulated, shape, dtype):
     options = itertools.product(("frame", "joint", "frame_joint"), (2.0, 1.0, 1.5), (1, 3), ("zero_last", "copy_first"))

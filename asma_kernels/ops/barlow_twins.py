@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import barlow_twins as reference
 
 
@@ -26,7 +26,7 @@ def barlow_twins(
         z2: projections of the other view of the same clips, of z1's shape, dtype and device.
         lambd: weight of the redundancy term, >= 0; 2e-4 in PSTL (arXiv 2302.09018), 5e-3 in the paper's ImageNet runs.
         eps: added to the variance, > 0: a constant column is standardised to zeros.
-        backend: auto, cpu or reference.
+        backend: auto, cpu, triton or reference.
 
     Returns:
         The loss (), float64 for float64 projections, else float32. One clip alone (N = 1) has variance 0 and loss D.
@@ -64,9 +64,10 @@ def barlow_twins(
         raise ValueError(f"barlow_twins: lambd must be >= 0, got {lambd}")
     if not eps > 0:
         raise ValueError(f"barlow_twins: eps must be > 0, got {eps}")
-    if choose("barlow_twins", backend, z1.device) == "reference":
+    chosen = choose("barlow_twins", backend, z1.device)
+    if chosen == "reference":
         return reference.barlow_twins(z1, z2, float(lambd), float(eps))
-    loss: torch.Tensor = torch.ops.asma.barlow_twins(z1, z2, float(lambd), float(eps))[0]
+    loss: torch.Tensor = ops_of(chosen).barlow_twins(z1, z2, float(lambd), float(eps))[0]
     return loss
 
 
@@ -90,9 +91,18 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(z1, z2, statistics, products)
 
 
-def _backward(ctx: Any, grad: torch.Tensor, *rest: Any) -> Any:
-    z1, z2, statistics, products = ctx.saved_tensors
-    return *torch.ops.asma.barlow_twins_backward(grad, z1, z2, statistics, products, ctx.lambd, ctx.eps), None, None
+def _backward_of(ops: Any) -> Any:
+    def backward(ctx: Any, grad: torch.Tensor, *rest: Any) -> Any:
+        z1, z2, statistics, products = ctx.saved_tensors
+        return *ops.barlow_twins_backward(grad, z1, z2, statistics, products, ctx.lambd, ctx.eps), None, None
+
+    return backward
+
+
+def _fake_backward(
+    grad: torch.Tensor, z1: torch.Tensor, z2: torch.Tensor, *rest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return z1.new_empty(z1.shape), z2.new_empty(z2.shape)
 
 
 def _reference_backward(
@@ -108,9 +118,13 @@ def _reference_backward(
 
 
 _register.fake("barlow_twins", _fake)
-_register.fake("barlow_twins_backward", lambda grad, z1, z2, *rest: (z1.new_empty(z1.shape), z2.new_empty(z2.shape)))
-_register.autograd("barlow_twins", _backward, _save)
+_register.fake("barlow_twins_backward", _fake_backward)
+_register.autograd("barlow_twins", _backward_of(torch.ops.asma), _save)
 _register.no_double_backward("barlow_twins")
 _register.fallback("barlow_twins", reference.parts)
 _register.fallback("barlow_twins_backward", _reference_backward)
 _register.autocast("barlow_twins", "float32")
+_register.triton("barlow_twins", _fake)
+_register.triton("barlow_twins_backward", _fake_backward)
+_register.autograd("barlow_twins", _backward_of(torch.ops.asma_triton), _save, "asma_triton")
+_register.no_double_backward("barlow_twins", "asma_triton")

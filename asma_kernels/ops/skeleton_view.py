@@ -159,19 +159,22 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(x if keeps_x else None, frames, joints, matrix)
 
 
-def _backward(ctx: Any, grad: torch.Tensor) -> Any:
-    x, frames, joints, matrix = ctx.saved_tensors
-    needs_x, _, _, needs_matrix, needs_offset = ctx.needs_input_grad
-    grad_x, grad_matrix, grad_offset = torch.ops.asma.skeleton_view_backward(
-        grad, x, ctx.T, ctx.V, frames, joints, matrix, needs_x, ctx.matrix_shared, ctx.offset_shared
-    )
-    return (
-        grad_x if needs_x else None,
-        None,
-        None,
-        grad_matrix if needs_matrix else None,
-        grad_offset if needs_offset else None,
-    )
+def _backward_of(ops: Any) -> Any:
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, frames, joints, matrix = ctx.saved_tensors
+        needs_x, _, _, needs_matrix, needs_offset = ctx.needs_input_grad
+        grad_x, grad_matrix, grad_offset = ops.skeleton_view_backward(
+            grad, x, ctx.T, ctx.V, frames, joints, matrix, needs_x, ctx.matrix_shared, ctx.offset_shared
+        )
+        return (
+            grad_x if needs_x else None,
+            None,
+            None,
+            grad_matrix if needs_matrix else None,
+            grad_offset if needs_offset else None,
+        )
+
+    return backward
 
 
 def _reference_backward(
@@ -203,10 +206,11 @@ def _reference_backward(
 
 _register.fake("skeleton_view", _fake)
 _register.fake("skeleton_view_backward", _fake_backward)
-_register.autograd("skeleton_view", _backward, _save)
+_register.autograd("skeleton_view", _backward_of(torch.ops.asma), _save)
 _register.no_double_backward("skeleton_view")
 _register.fallback("skeleton_view", reference.skeleton_view)
 _register.fallback("skeleton_view_backward", _reference_backward)
 _register.triton("skeleton_view", _fake)
-# The gradient has no Triton kernel yet: it is the compiled library's, or the reference's.
-_register.autograd("skeleton_view", _backward, _save, "asma_triton")
+_register.triton("skeleton_view_backward", _fake_backward)
+_register.autograd("skeleton_view", _backward_of(torch.ops.asma_triton), _save, "asma_triton")
+_register.no_double_backward("skeleton_view", "asma_triton")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import token_mask as reference
 
 
@@ -45,7 +45,7 @@ def token_mask(
             u = (w + 0.5) / 2^32 and the noise -log(-log(u)).
         tau: temperature, > 0: small follows the motion closely, ``inf`` is uniform masking.
         noise: (N, L), floating, in place of ``rng``: exactly one of both is given.
-        backend: auto, cpu, cuda or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Keys are float32 (float64 for a float64 score). Equal keys go by index, the lower first. A row whose largest score
     is not above 0 is masked uniformly, by the noise alone. A NaN score is left out of the maximum, and its token is
@@ -91,9 +91,10 @@ def token_mask(
             )
         noise = noise.to(torch.float64 if score.dtype == torch.float64 else torch.float32)
     arguments = (score, keep, rng, float(tau), noise)
-    if choose("token_mask", backend, score.device) == "reference":
+    chosen = choose("token_mask", backend, score.device)
+    if chosen == "reference":
         return TokenMask(*reference.token_mask(*arguments))
-    return TokenMask(*torch.ops.asma.token_mask(*arguments))
+    return TokenMask(*ops_of(chosen).token_mask(*arguments))
 
 
 def _fake(
@@ -119,3 +120,5 @@ _register.fake("token_mask", _fake)
 # The mask is floating, so autograd has to be told that it is a constant.
 _register.autograd("token_mask", _no_gradient, _save)
 _register.fallback("token_mask", reference.token_mask)
+_register.triton("token_mask", _fake)
+_register.autograd("token_mask", _no_gradient, _save, "asma_triton")

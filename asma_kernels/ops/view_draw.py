@@ -7,7 +7,7 @@ import math
 import torch
 
 from .. import _check, _register
-from .._dispatch import choose
+from .._dispatch import choose, ops_of
 from ..reference import view_draw as reference
 
 
@@ -45,7 +45,7 @@ def view_draw(
         mirror: a flipped clip also has its x coordinate negated, as in a mirror. AimCLR and PSTL only exchange the
             joints: left becomes right where it is.
         per_clip: one draw a clip; False gives all clips the draw of clip 0, as PSTL does.
-        backend: auto, cpu, cuda or reference.
+        backend: auto, cpu, cuda, triton or reference.
 
     Returns:
         frames (N, T) int64; joints (N, V) int64, None without ``flip``; matrix (N, 3, 3) float32, which shears first,
@@ -96,10 +96,11 @@ def view_draw(
         mirror,
         per_clip,
     )
-    if choose("view_draw", backend, rng.device) == "reference":
+    chosen = choose("view_draw", backend, rng.device)
+    if chosen == "reference":
         frames, joints, matrix = reference.view_draw(*arguments)
     else:
-        frames, joints, matrix = torch.ops.asma.view_draw(*arguments)
+        frames, joints, matrix = ops_of(chosen).view_draw(*arguments)
     return frames, None if flip is None else joints, matrix
 
 
@@ -122,3 +123,4 @@ def _fake(
 
 _register.fake("view_draw", _fake)
 _register.fallback("view_draw", reference.view_draw)
+_register.triton("view_draw", _fake)

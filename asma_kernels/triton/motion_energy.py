@@ -7,19 +7,10 @@ import triton
 import triton.language as tl
 
 from ._config import LAUNCH
+from ._motion import add_differences, length_of
 
 # Sizes and the strides that follow from the number of frames: a clip of another length must not compile anew.
 _SIZES = ["C", "T", "V", "M", "stride", "x_n", "x_c", "x_t"]
-
-
-@triton.jit
-def _power(difference, P: tl.constexpr):
-    if P == 2:
-        return difference * difference
-    elif P == 1:
-        return tl.abs(difference)
-    else:
-        return tl.exp2(P * tl.log2(tl.abs(difference)))
 
 
 @triton.jit
@@ -32,14 +23,6 @@ def _derivative(difference, P: tl.constexpr):
         return sign
     else:
         return P * tl.exp2((P - 1) * tl.log2(tl.abs(difference))) * sign
-
-
-@triton.jit
-def _length_of(lengths, n, T):
-    if lengths is None:
-        return T.to(tl.int64)
-    else:
-        return tl.minimum(tl.maximum(tl.load(lengths + n), 0), T)
 
 
 @triton.jit
@@ -68,21 +51,15 @@ def motion_energy_kernel(
     last_t = T if REDUCE == "joint" else first_t + 1
     last_v = V if REDUCE == "frame" else first_v + 1
 
-    length = _length_of(lengths, n, T)
+    length = length_of(lengths, n, T)
     total = tl.zeros((BLOCK_T, BLOCK_V), wide)
     for t0 in range(first_t, last_t, BLOCK_T):
         t = t0 + tl.arange(0, BLOCK_T).to(tl.int64)
-        u = tl.maximum(t - stride, 0) if COPY_FIRST else t
-        defined = (t < length) & (u + stride < length)
         for v0 in range(first_v, last_v, BLOCK_V):
             v = v0 + tl.arange(0, BLOCK_V).to(tl.int64)
-            inside = defined[:, None] & (v < V)[None, :]
-            here = x + n * x_n + u[:, None] * x_t + v[None, :] * x_v
-            for i in range(C * M):
-                at = here + (i // M).to(tl.int64) * x_c + (i % M).to(tl.int64) * x_m
-                now = tl.load(at, mask=inside, other=0).to(wide)
-                then = tl.load(at + stride.to(tl.int64) * x_t, mask=inside, other=0).to(wide)
-                total += _power(then - now, P)
+            total = add_differences(
+                total, x + n * x_n, length, t, v, C, V, M, stride, x_c, x_t, x_v, x_m, P, COPY_FIRST
+            )
 
     scale = 1 / _numbers(REDUCE, length, C, V, M).to(wide)
     t = first_t + tl.arange(0, BLOCK_T).to(tl.int64)
@@ -108,7 +85,7 @@ def motion_energy_backward_kernel(
     t = tile // tiles_v % tiles_t * BLOCK_T + tl.arange(0, BLOCK_T).to(tl.int64)
     v = tile % tiles_v * BLOCK_V + tl.arange(0, BLOCK_V).to(tl.int64)
 
-    length = _length_of(lengths, n, T)
+    length = length_of(lengths, n, T)
     inside = (t < T)[:, None] & (v < V)[None, :]
     # Frame t ends the difference t - stride and begins the difference t.
     ends = ((t >= stride) & (t < length))[:, None] & inside

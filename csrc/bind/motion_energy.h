@@ -6,19 +6,20 @@
 namespace asma::bind {
 
 inline MotionEnergy motion_energy_arguments(const Tensor& x, const std::string& reduce, double p, int64_t stride,
-                                            const std::string& boundary, const std::optional<Tensor>& lengths) {
-  check_dim("motion_energy", "x (N, C, T, V, M)", x, 5);
-  STD_TORCH_CHECK(reduce == "frame" || reduce == "joint" || reduce == "frame_joint",
-                  "motion_energy: reduce must be frame, joint or frame_joint, got ", reduce);
-  STD_TORCH_CHECK(boundary == "zero_last" || boundary == "copy_first",
-                  "motion_energy: boundary must be zero_last or copy_first, got ", boundary);
-  STD_TORCH_CHECK(p >= 1, "motion_energy: p must be >= 1, got ", p);
-  STD_TORCH_CHECK(stride >= 1, "motion_energy: stride must be >= 1, got ", stride);
+                                            const std::string& boundary, const std::optional<Tensor>& lengths,
+                                            const char* op = "motion_energy") {
+  check_dim(op, "x (N, C, T, V, M)", x, 5);
+  STD_TORCH_CHECK(reduce == "frame" || reduce == "joint" || reduce == "frame_joint", op,
+                  ": reduce must be frame, joint or frame_joint, got ", reduce);
+  STD_TORCH_CHECK(boundary == "zero_last" || boundary == "copy_first", op,
+                  ": boundary must be zero_last or copy_first, got ", boundary);
+  STD_TORCH_CHECK(p >= 1, op, ": p must be >= 1, got ", p);
+  STD_TORCH_CHECK(stride >= 1, op, ": stride must be >= 1, got ", stride);
   if (lengths) {
-    check_dtype("motion_energy", "lengths", *lengths, ScalarType::Long, "int64");
-    check_contiguous("motion_energy", "lengths", *lengths);
-    STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == x.size(0),
-                    "motion_energy: lengths must be (N,) with N = ", x.size(0));
+    check_dtype(op, "lengths", *lengths, ScalarType::Long, "int64");
+    check_contiguous(op, "lengths", *lengths);
+    STD_TORCH_CHECK(lengths->dim() == 1 && lengths->size(0) == x.size(0), op,
+                    ": lengths must be (N,) with N = ", x.size(0));
   }
   return {x.size(0),
           x.size(1),

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "../common/frame_drop.h"
 #include "../common/frame_mask.h"
 #include "../common/graph_conv.h"
 #include "../common/joint_mask.h"
@@ -80,6 +81,12 @@ int view_draw(const ViewDraw& a, const int64_t* rng, int64_t step, int64_t* fram
 // extra).
 int frame_mask(Dtype dtype, const FrameMask& a, int64_t N, const int64_t* rng, int64_t step, const void* energy,
                int64_t* kept, void* stream);
+
+// As above. room: for as many numbers of x's dtype as frame_drop_room says. kept: contiguous (N, C, left, V, M);
+// frames: contiguous (N, left).
+int64_t frame_drop_room(const FrameDrop& a);
+int frame_drop(Dtype dtype, const FrameDrop& a, const int64_t* rng, int64_t step, const void* x, void* room, void* kept,
+               int64_t* frames, void* stream);
 
 // As above. starts: room for as many numbers as joint_mask_starts says. mask: (rows, V); kept: (rows, width), padded
 // with -1; count: (rows); all contiguous. Of more than 2^20 - 1 tokens the last are left out.

@@ -1,28 +1,10 @@
 // Bytes: x once (a frame's second reading, for the next difference, hits the first cache), the result once.
-#include "../common/motion_energy.h"
-
-#include "launch.h"
+#include "motion_energy.h"
 
 namespace asma::cuda {
 namespace {
 
 constexpr int kRows = 8;  // warps of a block, each with a row of its own
-
-// |x[u + stride] - x[u]|^p over the coordinates of one joint of one person.
-template <int Order, class T>
-__device__ acc_t<T> difference(const MotionEnergy& a, const T* __restrict__ frame, int64_t v, int64_t m) {
-  const T* here = frame + v * a.sv + m * a.sm;
-  const T* next = here + a.stride * a.st;
-  acc_t<T> sum = 0;
-  for (int64_t c = 0; c < a.C; ++c) sum += power<Order, acc_t<T>>(widen(next[c * a.sc]) - widen(here[c * a.sc]), a.p);
-  return sum;
-}
-
-// The difference whose energy frame t carries, or -1.
-__device__ inline int64_t difference_of(const Frames& frames, int64_t t) {
-  const int64_t u = t < frames.first ? 0 : t - frames.first;
-  return u < frames.count ? u : -1;
-}
 
 // frame: a warp for each (clip, frame), lanes over its joints and persons.
 template <int Order, class T>
@@ -32,14 +14,8 @@ __global__ void __launch_bounds__(kWarp* kRows, kFewBlocks)
   const int64_t rows = a.N * a.T, row_step = static_cast<int64_t>(gridDim.x) * kRows;
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.y; row < rows; row += row_step) {
     const int64_t n = row / a.T;
-    const Frames frames(a, n);
-    const int64_t u = difference_of(frames, row - n * a.T);
-    acc_t<T> sum = 0;
-    if (u >= 0)
-      for (int64_t i = lane; i < a.V * a.M; i += kWarp)
-        sum += difference<Order>(a, x + n * a.sn + u * a.st, i / a.M, i % a.M);
-    sum = warp_sum(sum);
-    if (lane == 0) energy[row] = narrow<T>(sum * mean_scale<acc_t<T>>(a, frames.length));
+    const T sum = frame_energy<Order>(a, Frames(a, n), x, n, row - n * a.T, lane);
+    if (lane == 0) energy[row] = sum;
   }
 }
 
@@ -146,7 +122,8 @@ int backward(const MotionEnergy& a, const T* grad, const T* x, T* grad_x, void* 
 }  // namespace
 
 int motion_energy(Dtype dtype, const MotionEnergy& a, const void* x, void* energy, void* stream) {
-  if (a.N == 0 || a.V == 0 || (a.T == 0 && a.reduce != MotionEnergy::joint)) return 0;
+  const bool has_frames = a.reduce != MotionEnergy::joint, has_joints = a.reduce != MotionEnergy::frame;
+  if (a.N == 0 || (has_frames && a.T == 0) || (has_joints && a.V == 0)) return 0;
   return visit_float(dtype, [&](auto type) {
     using T = decltype(type);
     const T* from = static_cast<const T*>(x);

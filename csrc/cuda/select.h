@@ -22,8 +22,8 @@ struct Warp {
   }
 };
 
-struct Block {
-  static constexpr int kLanes = 256, kTeams = 1, kWarps = kLanes / kWarp;
+template <int Threads> struct BlockOf {
+  static constexpr int kLanes = Threads, kTeams = 1, kWarps = kLanes / kWarp;
   int lane = static_cast<int>(threadIdx.x);
 
   __device__ int sum(int number) const {
@@ -53,6 +53,7 @@ struct Block {
     return sum;
   }
 };
+using Block = BlockOf<256>;
 
 // Deals the numbers i = 0 ... count - 1 to the lanes and calls body(slot, i, whether i < count) by all lanes alike:
 // lane j gets i = j + slot * kLanes. With Slots > 0 there are that many slots, known to the compiler; with 0 as many as

@@ -196,6 +196,8 @@ class PretrainConfig:
     device: str = "cpu"
     bfloat16: bool = False
     """Autocast the encoder and the projector to bfloat16; the loss and the weights stay float32."""
+    cuda_graph: bool = False
+    """Replay each step as one CUDA graph; needs device cuda."""
     calibrate: bool = False
     """At the end, replace the running statistics of batch norms by those of whole training clips."""
     log_every: int = 20
@@ -209,6 +211,12 @@ class PretrainConfig:
         need(0 <= self.seed < 2**63, "seed must be in [0, 2^63)", self.seed)
         need(self.log_every >= 1, "log_every must be at least 1", self.log_every)
         need(self.checkpoint_every >= 1, "checkpoint_every must be at least 1", self.checkpoint_every)
+        need(not self.cuda_graph or self.device.startswith("cuda"), "cuda_graph needs a cuda device", self.device)
+        need(
+            not self.cuda_graph or self.masks.joint_mode != "tokens",
+            "cuda_graph needs masks that the device draws: masks.joint_mode fixed or deterministic",
+            self.masks.joint_mode,
+        )
 
     def check_fits(self, skeleton: Skeleton, clips: torch.Tensor) -> None:
         """The rules between the run and its training clips (N, C, T, V, M).

@@ -27,6 +27,7 @@ from .config import OptimiserConfig, PretrainConfig
 from .config_file import difference, load_config, to_dict
 from .extras import Progress, extra
 from .models import Encoder, projector
+from .step_graph import StepGraph
 from .views import ThreeViews
 
 KIND = "pretraining checkpoint"
@@ -76,9 +77,12 @@ class Pretraining:
         self.encoder.start_input(self.clips)
         self.projector = projector(config.encoder.channels[-1], config.projector).to(self.device)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
+        # A captured step reads its learning rate on the device.
+        lr = torch.tensor(config.optimiser.lr, device=self.device) if config.cuda_graph else config.optimiser.lr
         self.optimiser = torch.optim.Adam(
-            parameters, config.optimiser.lr, weight_decay=config.optimiser.weight_decay, fused=True
+            parameters, lr, weight_decay=config.optimiser.weight_decay, fused=True, capturable=config.cuda_graph
         )
+        self.learn = StepGraph(self.learn_from) if config.cuda_graph else self.learn_from
         self.batches = Batches(len(clips), config.optimiser.batch, config.seed, self.device)
         self.views = ThreeViews(config.views, config.masks, skeleton, config.seed, self.device)
         self.step = 0
@@ -86,9 +90,19 @@ class Pretraining:
 
     def train_step(self) -> torch.Tensor:
         """One step of Adam; the loss, still on the device."""
+        rate = learning_rate(self.config.optimiser, self.step, self.total_steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config.optimiser, self.step, self.total_steps)
-        views = self.views(self.clips.index_select(0, self.batches.next()))
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        loss = self.learn(self.batches.next())
+        self.step += 1
+        return loss
+
+    def learn_from(self, index: torch.Tensor) -> torch.Tensor:
+        """Views of the clips, their loss, its gradients, and what Adam makes of them."""
+        views = self.views(self.clips.index_select(0, index))
         encode = self.encoder.mean_feature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             anchor = self.projector(encode(views.anchor))
@@ -99,7 +113,6 @@ class Pretraining:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        self.step += 1
         return loss.detach()
 
     def state(self) -> dict[str, Any]:
@@ -197,7 +210,7 @@ class Log:
         values = {
             "step": run.step,
             "loss": sum(losses) / len(losses),
-            "lr": run.optimiser.param_groups[0]["lr"],
+            "lr": float(run.optimiser.param_groups[0]["lr"]),
             "clips_per_second": round(len(losses) * run.config.optimiser.batch / (now - self.since), 1),
             "seconds": round(self.seconds, 2),
         }

@@ -60,15 +60,10 @@ class ThreeViews:
     def __call__(self, clips: torch.Tensor) -> Views:
         masks = self.masks
         anchor, spatial, temporal = (self.augment(clips) for _ in range(3))
-        kept = asma_kernels.frame_mask(
-            asma_kernels.motion_energy(temporal, "frame"),
-            masks.frames,
-            masks.motion,
-            masks.extra_frames,
-            self.draws.next(),
-            shared=not masks.per_clip,
+        kept, _ = asma_kernels.frame_drop(
+            temporal, masks.frames, masks.motion, masks.extra_frames, self.draws.next(), shared=not masks.per_clip
         )
-        return Views(anchor, spatial, self.kept_joints(clips), asma_kernels.skeleton_view(temporal, frames=kept))
+        return Views(anchor, spatial, self.kept_joints(clips), kept)
 
     def augment(self, clips: torch.Tensor) -> torch.Tensor:
         """One augmentation of (N, C, T, V, M), of the same shape."""

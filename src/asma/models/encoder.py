@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from asma_kernels import Skeleton, SparseGraph
-from asma_kernels.nn import GraphConv
+from asma_kernels.nn import STGCNBlock
 
 from ..config import EncoderConfig
 
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
         for place, (width, stride) in enumerate(zip(config.channels, config.strides, strict=True)):
             # As in PSTL the first block has neither residual nor dropout.
             dropout = config.dropout if place else 0.0
-            block = Block(channels, width, partitions, config.kernel, stride, dropout, residual=place > 0)
+            block = STGCNBlock(channels, width, partitions, config.kernel, stride, dropout, residual=place > 0)
             self.st_gcn_networks.append(block)
             channels = width
         self.edge_importance = nn.ParameterList(nn.Parameter(torch.ones_like(self.A)) for _ in config.channels)
@@ -132,40 +132,3 @@ class Encoder(nn.Module):
 def _find_edges(encoder: Encoder, incompatible_keys: object) -> None:
     # A loaded adjacency may have nonzeros in other places than the skeleton's own.
     encoder.edges = encoder.A.nonzero().T.contiguous()
-
-
-class Block(nn.Module):
-    """Graph convolution over joints, convolution over frames, and a residual around both."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        partitions: int,
-        kernel: int,
-        stride: int,
-        dropout: float,
-        residual: bool,
-    ) -> None:
-        super().__init__()
-        self.gcn = GraphConv(in_channels, out_channels, kernel_size=partitions)
-        self.tcn = nn.Sequential(
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0)),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout, inplace=True),
-        )
-        self.residual: nn.Module | None = None
-        if residual and in_channels == out_channels and stride == 1:
-            self.residual = nn.Identity()
-        elif residual:
-            shortcut = nn.Conv2d(in_channels, out_channels, 1, (stride, 1))
-            self.residual = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor, graph: SparseGraph, joints: torch.Tensor | None) -> torch.Tensor:
-        out = self.tcn(self.gcn(x, graph, joints))
-        if self.residual is not None:
-            out = out + self.residual(x)
-        return self.relu(out)
