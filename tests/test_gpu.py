@@ -5,12 +5,15 @@ Skipped without a GPU; with ASMA_GPU=required, as `make gpu` sets it, a missing 
 
 import itertools
 import os
+from dataclasses import replace
 
 import cases
 import pytest
 import torch
 
 import asma_kernels as ak
+from asma.config import PRESETS, EncoderConfig, OptimiserConfig, ProjectorConfig
+from asma.pretrain import Pretraining
 from asma_kernels import Skeleton, SparseGraph, draws
 from asma_kernels._library import KERNELS
 
@@ -248,3 +251,29 @@ def test_runs_on_the_device_of_its_tensors():
     x = torch.randn(8, 3, 30, 25, 2)
     with ak.backend("cuda"):
         assert torch.equal(ak.motion_energy(x.to("cuda:1")).cpu(), ak.motion_energy(x.to("cuda:0")).cpu())
+
+
+def losses(steps: int, device: str, **changed: object) -> torch.Tensor:
+    """Of a small pretraining's first steps."""
+    encoder = EncoderConfig(channels=(16, 16, 32), strides=(1, 2, 1), dropout=0.0)
+    small = replace(
+        PRESETS["asma"], encoder=encoder, projector=ProjectorConfig(width=64), device=device,
+        optimiser=OptimiserConfig(lr=1e-3, batch=8, steps=steps), **changed,
+    )  # fmt: skip
+    clips = torch.randn(32, 3, 50, 25, 2, generator=torch.Generator().manual_seed(0))
+    run = Pretraining(small, clips, SKELETON)
+    run.encoder.train()
+    return torch.stack([run.train_step() for _ in range(steps)]).cpu()
+
+
+@needs_gpu
+def test_a_training_step_by_the_kernels_and_as_one_graph_is_the_same_step():
+    expected = losses(6, "cuda")
+    with ak.backend("triton"):
+        torch.testing.assert_close(losses(6, "cuda"), expected, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(losses(6, "cuda", cuda_graph=True), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_the_training_step_of_the_test_above_learns():
+    found = losses(24, "cpu")
+    assert found[-6:].mean() < found[:6].mean()

@@ -360,3 +360,18 @@ def test_a_single_frame_that_never_moves(tmp_path: Path) -> None:
     config = replace(CONFIG, optimiser=replace(CONFIG.optimiser, steps=2))
     encoder = pretrain(config, torch.zeros(30, 3, 12, 20, 2), SKELETON, tmp_path / "run")
     assert all(parameter.isfinite().all() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "cuda_graph needs a cuda device, got cpu"),
+        (
+            {"device": "cuda", "masks": MaskConfig(joint_mode="tokens")},
+            "cuda_graph needs masks that the device draws: masks.joint_mode fixed or deterministic, got tokens",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_one_graph_is_refused(changed, words):
+    with pytest.raises(ValueError, match=words):
+        PretrainConfig(cuda_graph=True, **changed)
