@@ -1,6 +1,6 @@
 """Kernels for learning from human skeletons, behind ``torch.ops.asma``. Definitions of the ops: docs/ops.md."""
 
-from . import draws, rng
+from . import draws, nn, rng
 from ._dispatch import backend, explain
 from ._version import __version__
 from .graph import SparseGraph
@@ -35,6 +35,7 @@ __all__ = [
     "joint_mask",
     "low_degree_weights",
     "motion_energy",
+    "nn",
     "philox",
     "rng",
     "skeleton_view",
