@@ -1,9 +1,10 @@
 """Kernels for learning from human skeletons, behind ``torch.ops.asma``. Definitions of the ops: docs/ops.md."""
 
-from . import draws, nn, rng
+from . import adjacency, draws, joint_map, nn, rng
 from ._dispatch import backend, explain
 from ._version import __version__
 from .graph import SparseGraph
+from .nn.patch import patch
 from .ops.barlow_twins import barlow_twins
 from .ops.frame_drop import frame_drop
 from .ops.frame_mask import frame_mask
@@ -24,6 +25,7 @@ __all__ = [
     "Skeleton",
     "TokenMask",
     "SparseGraph",
+    "adjacency",
     "backend",
     "barlow_twins",
     "draws",
@@ -32,10 +34,12 @@ __all__ = [
     "frame_drop",
     "frame_mask",
     "high_degree_weights",
+    "joint_map",
     "joint_mask",
     "low_degree_weights",
     "motion_energy",
     "nn",
+    "patch",
     "philox",
     "rng",
     "skeleton_view",

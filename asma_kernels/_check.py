@@ -29,6 +29,14 @@ def same_device(op: str, name: str, tensor: torch.Tensor, like: torch.Tensor) ->
         raise ValueError(f"{op}: {name} must be on {like.device}, got {tensor.device}")
 
 
+def number_as(op: str, name: str, tensor: torch.Tensor, x: torch.Tensor) -> None:
+    """A parameter lies where x does, in x's dtype or float32; with a float64 x in float64."""
+    same_device(op, name, tensor, x)
+    if tensor.dtype not in (x.dtype, torch.float32) or (x.dtype == torch.float64 != tensor.dtype):
+        either = "" if x.dtype in (torch.float32, torch.float64) else ", or float32"
+        raise TypeError(f"{op}: {name} must be {x.dtype}, as x{either}, got {tensor.dtype}")
+
+
 def one_of(op: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{op}: {name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from . import adjacency as adjacencies
+from .joint_map import joint_map
 from .layouts import LAYOUTS
 
 __all__ = ["Skeleton"]
@@ -158,7 +160,7 @@ class Skeleton:
         >>> int(Skeleton.builtin("ntu25").hops[3, 20])
         2
         """
-        return _hops(self.adjacency)
+        return adjacencies.hops(self.adjacency)
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -231,7 +233,7 @@ class Skeleton:
         adjacency = self.adjacency
         firsts = np.flatnonzero(adjacency[self.centre]).tolist()
         adjacency[self.centre] = adjacency[:, self.centre] = 0
-        hops_around_centre = _hops(adjacency)
+        hops_around_centre = adjacencies.hops(adjacency)
         parts: dict[str, tuple[int, ...]] = {"centre": (self.centre,)}
         for first in firsts:
             branch = tuple(np.flatnonzero(hops_around_centre[first] >= 0).tolist())
@@ -275,31 +277,29 @@ class Skeleton:
         max_hop = _integer(max_hop, "Skeleton.partition: max_hop")
         if max_hop < 1:
             raise ValueError(f"Skeleton.partition: max_hop must be at least 1, got {max_hop}")
-        hops = self.hops
-        connected = hops <= max_hop
-        if strategy == "uniform":
-            groups = [connected]
-        elif strategy == "distance":
-            groups = [hops == hop for hop in range(max_hop + 1)]
-        else:
-            to_centre = np.minimum(hops[self.centre], max_hop + 1) if strategy == "spatial" else hops[self.centre]
-            outward = to_centre[:, None] < to_centre[None, :]
-            rings = [hops == hop for hop in range(1, max_hop + 1)]
-            groups = [hops == 0, *(ring & side for ring in rings for side in (~outward, outward))]
-        normalised = connected / connected.sum(axis=0)
-        return torch.tensor(np.stack(groups) * normalised, dtype=torch.float32)
+        return adjacencies.partitions(self, strategy, max_hop)
 
+    def map_to(self, other: Skeleton, missing: str = "error") -> torch.Tensor:
+        """The linear map to another skeleton's joints: (W, V) float32 on the CPU, each row the weights of a mean.
 
-def _hops(adjacency: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(V, V) int64 hops by breadth-first search from all joints at once, -1 where there is no path."""
-    hops = np.full_like(adjacency, -1)
-    frontier = np.eye(len(adjacency), dtype=np.bool_)
-    hop = 0
-    while frontier.any():
-        hops[frontier] = hop
-        frontier = (frontier @ adjacency > 0) & (hops < 0)
-        hop += 1
-    return hops
+        `matrix.to(x) @ x` maps clips x (N, C, T, V, M); for a map without means `asma_kernels.joint_map.picks(matrix)`
+        is `joints` of skeleton_view. A joint corresponds by its name's meaning, or is the mean of the joints that
+        define it: pelvis and neck that of hips and shoulders, the torso that of both, the head that of the ears.
+        `asma_kernels/joint_map.py` has the tables.
+
+        `missing` says what happens to joints without a counterpart: "error", because a made-up joint is a bug that
+        trains; "zero", rows of zeros, as data sets write a joint that was not seen (MS-CLR pads so); "nearest", the
+        joint next to it in the body (NTU's head for the nose, the wrist for the hand). Joints keep their numbers, so
+        that the other skeleton's graph, flip and weights fit.
+
+        Raises:
+            ValueError: no joint corresponds, joints without a counterpart and "error", or an unknown `missing`.
+
+        >>> ntu, coco = Skeleton.builtin("ntu25"), Skeleton.builtin("coco17")
+        >>> coco.map_to(ntu, missing="zero")[0].nonzero().flatten().tolist()  # the base of the spine: both hips
+        [11, 12]
+        """
+        return joint_map(self, other, missing)
 
 
 def _integer(value: SupportsIndex, what: str) -> int:

@@ -1,6 +1,7 @@
 """The same work as peers write it in eager PyTorch: our own transcriptions of the formulas of PSTL (arXiv 2302.09018),
-ST-GCN (1801.07455) and Barlow Twins (2103.03230), kept as plain as theirs are. Random parameters are arguments, so that
-the correctness gate can hand both sides the same ones; the timed calls draw them as the peers do, on the host."""
+ST-GCN (1801.07455), graph convolutions after it (pyskl, 2s-AGCN, CTR-GCN, Decoupling GCN, DG-STGCN) and Barlow Twins
+(2103.03230), kept as plain as theirs are. Random parameters are arguments, so that the correctness gate can hand both
+sides the same ones; the timed calls draw them as the peers do, on the host."""
 
 from __future__ import annotations
 
@@ -94,6 +95,49 @@ def graph_conv(x, weight, bias, A, importance):
     return torch.einsum(
         "nkctv,kvw->nctw", hidden.view(N, A.shape[0], KD // A.shape[0], T, V), A * importance
     ).contiguous()
+
+
+def st_gcn(x, A, weight, bias):
+    """ST-GCN with a dense, learned adjacency (K, V, W), pyskl's adaptive 'init'."""
+    N, _, T, V = x.shape
+    hidden = functional.conv2d(x, weight, bias).view(N, len(A), -1, T, V)
+    return torch.einsum("nkctv,kvw->nctw", hidden, A).contiguous()
+
+
+def pyskl_post(x, A, weight, bias):
+    """pyskl's conv_pos='post'."""
+    N, _, T, V = x.shape
+    return functional.conv2d(torch.einsum("nctv,kvw->nkctw", x, A).contiguous().view(N, -1, T, V), weight, bias)
+
+
+def agcn(x, A, weight, bias):
+    """2s-AGCN: a product and a convolution a subset, A (N, K, V, W); its convolutions' weights side by side."""
+    N, C, T, V = x.shape
+    sums = None
+    for k in range(A.shape[1]):
+        aggregated = torch.matmul(x.view(N, C * T, V), A[:, k]).view(N, C, T, V)
+        part = functional.conv2d(aggregated, weight[:, k * C : (k + 1) * C])
+        sums = part if sums is None else sums + part
+    return sums + bias[:, None, None]
+
+
+def ctr_gcn(x, A, weight, bias):
+    """CTR-GCN, one subset: A (N, C, W, V), from the left."""
+    return torch.einsum("ncuv,nctv->nctu", A, functional.conv2d(x, weight, bias))
+
+
+def decoupling(x, A, weight, bias):
+    """Decoupling GCN: A (K, C, V, W)."""
+    N, _, T, V = x.shape
+    hidden = functional.conv2d(x, weight, bias).view(N, len(A), -1, T, V)
+    return torch.einsum("nkctv,kcvw->nctw", hidden, A).contiguous()
+
+
+def dg_stgcn(x, A, weight, bias):
+    """DG-STGCN: A (N, K, C, V, W), subsets kept apart."""
+    N, K, _, V, _ = A.shape
+    hidden = functional.conv2d(x, weight, bias).view(N, K, -1, x.shape[2], V)
+    return torch.einsum("nkctv,nkcvw->nkctw", hidden, A).contiguous().view(N, -1, x.shape[2], V)
 
 
 def barlow_twins(z1: torch.Tensor, z2: torch.Tensor, lambd: float = 2e-4) -> torch.Tensor:

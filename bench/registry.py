@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,30 @@ ENCODER_SHAPES = (
     (32, 32, 25), (32, 32, 25), (32, 64, 25), (64, 64, 13), (64, 256, 13),
 )  # fmt: skip
 """(C, D, T) of PSTL's ten blocks at T = 50."""
+
+
+@dataclass
+class Family:
+    """A model's graph convolution with an adjacency of its own kind, at N = 8."""
+
+    axes: str
+    peer: Callable[..., torch.Tensor]
+    C: int
+    D: int
+    T: int
+    K: int
+    target: float
+    options: dict[str, str] = field(default_factory=dict)
+
+
+FAMILIES = {
+    "KVW, ST-GCN": Family("KVW", peers.st_gcn, 64, 64, 100, 3, 1.5),
+    "KVW, pyskl post": Family("KVW", peers.pyskl_post, 64, 64, 100, 3, 1.5, {"order": "post"}),
+    "NKVW, 2s-AGCN": Family("NKVW", peers.agcn, 64, 64, 100, 3, 1.2, {"order": "post"}),
+    "NCVW, CTR-GCN": Family("NCVW", peers.ctr_gcn, 64, 64, 64, 1, 1.2, {"side": "left"}),
+    "KCVW, Decoupling GCN": Family("KCVW", peers.decoupling, 64, 64, 100, 3, 1.5),
+    "NKCVW, DG-STGCN": Family("NKCVW", peers.dg_stgcn, 64, 8, 100, 8, 1.2, {"reduce_k": "keep"}),
+}
 
 
 @dataclass
@@ -182,6 +207,40 @@ def graph_convolution(C: int, D: int, T: int, place: int) -> Work:
     )  # fmt: skip
 
 
+def adjacency(family: Family) -> Work:
+    rows, generator, post = 8, _generator(7), family.options.get("order") == "post"
+    K, C, D = family.K, family.C, family.D
+    size = {"N": rows, "K": K, "C": D, "V": V, "W": V}
+    x = torch.randn(rows, C, family.T, V, generator=generator)
+    A = torch.randn([size[axis] for axis in family.axes], generator=generator) / V**0.5
+    weight = torch.randn((D, K * C, 1, 1) if post else (K * D, C, 1, 1), generator=generator) / C**0.5
+    bias = torch.randn(len(weight), generator=generator)
+    leaves = [t.requires_grad_() for t in (x, A, weight, bias)]
+    keep = family.options.get("reduce_k") == "keep"
+    grad = torch.randn(rows, K * D if keep else D, family.T, V, generator=generator)
+
+    def step(function: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        out = function(x, A, weight, bias)
+        return (out, *torch.autograd.grad(out, leaves, grad))
+
+    def graph_conv(*tensors: torch.Tensor) -> torch.Tensor:
+        return ak.graph_conv(*tensors, axes=family.axes, **family.options)  # type: ignore[arg-type]
+
+    def check() -> None:
+        for actual, expected in zip(step(graph_conv), step(family.peer), strict=True):
+            scale = expected.abs().max()
+            torch.testing.assert_close(actual / scale, expected / scale, rtol=1e-4, atol=1e-5)
+
+    between = D if "C" in family.axes else C  # channels that the adjacency acts on
+    flops = 3 * 2 * rows * family.T * K * V * (V * between + C * D)
+    moved = 4 * (3 * x.numel() + 2 * grad.numel() + 3 * A.numel())
+    faster = torch.compile(family.peer, dynamic=False)
+    return Work(
+        lambda: step(graph_conv), lambda: step(family.peer), check, moved, flops, family.target,
+        compiled=lambda: step(faster),
+    )  # fmt: skip
+
+
 def barlow() -> Work:
     rows, D = 128, 6144
     z1, z2 = (torch.randn(rows, D, generator=_generator(seed), requires_grad=True) for seed in (5, 6))
@@ -215,5 +274,6 @@ def all_work() -> dict[str, Callable[[], Work]]:
         "view and both masks": view_and_masks,
         "joint mask, 128 rows": joint_masking,
         **convolutions,
+        **{f"dense graph_conv {name}": partial(adjacency, family) for name, family in FAMILIES.items()},
         "barlow_twins, N=128, D=6144": barlow,
     }

@@ -61,8 +61,8 @@ def markdown(results: dict[str, Any], earlier: dict[str, Any] | None = None) -> 
         "",
         f"`{results['command']}`, {results['date']}; torch {facts['torch']}, asma-kernels {facts['asma_kernels']}, "
         f"Python {facts['python']}, instruction set {facts['instruction_set']}. Medians, milliseconds. "
-        "Float32; x is (128, 3, 50, 25, 2); graph_conv at N = 32; graph_conv and barlow_twins forward and backward. "
-        "A correctness gate ran before each.",
+        "Float32; x is (128, 3, 50, 25, 2); graph_conv at N = 32, with dense adjacencies at N = 8; graph_conv and "
+        "barlow_twins forward and backward. A correctness gate ran before each.",
     ]
     for count, limits in results["limits"].items():
         works = _by_work(results, int(count))

@@ -33,6 +33,13 @@ STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
       "weight,"
       " Tensor? bias, bool post, Tensor? joints, bool for_x, bool for_values, bool for_weight, bool for_bias)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "graph_conv_dense(Tensor x, Tensor graph, Tensor? weight, Tensor? bias, bool post, bool keep, Tensor? joints)"
+      " -> Tensor");
+  m.def(
+      "graph_conv_dense_backward(Tensor grad, Tensor x, Tensor graph, Tensor? weight, Tensor? bias, bool post,"
+      " bool keep, Tensor? joints, bool for_x, bool for_graph, bool for_weight, bool for_bias)"
+      " -> (Tensor, Tensor, Tensor, Tensor)");
 
   m.def(
       "stgcn_block(Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints,"

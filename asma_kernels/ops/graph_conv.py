@@ -10,45 +10,71 @@ from .. import _check, _register
 from .._dispatch import choose, ops_of
 from ..graph import SparseGraph
 from ..reference import graph_conv as reference
+from ..reference import graph_conv_dense as dense_reference
+from .graph_conv_dense import ORDER, kept_joints
+from .graph_conv_dense import arguments_of as dense_arguments_of
 
-ORDER = ("pre", "post")
+SIDE = ("right", "left")
+REDUCE_K = ("sum", "keep")
 
 
 def graph_conv(
     x: torch.Tensor,
     graph: torch.Tensor | SparseGraph,
-    weight: torch.Tensor,
+    weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     *,
+    axes: str = "KVW",
     order: str = "pre",
+    side: str = "right",
+    reduce_k: str = "sum",
     joints: torch.Tensor | None = None,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """``out[n, d, t, w] = sum_k sum_v A[k, v, w] * h[n, k, d, t, v]`` with h the 1x1 convolution of x (ST-GCN, arXiv
-    1801.07455, equation 10; PSTL, AimCLR, pyskl).
+    """``out[n, c, t, w] = sum_k sum_v A[n, k, c, t, v, w] * h[n, k, c, t, v]``: the graph convolution of ST-GCN (arXiv
+    1801.07455, equation 10) for every adjacency of the field, with h the 1x1 convolution of x.
 
-    The K-times-wide h is never built: the nonzeros of A act on x first, then one product with the weight follows. Work
-    with E nonzeros: ``2 N T (E C + W K C D)`` flops, less the partitions that no edge brings to a target; bytes of x
-    and out once.
+    ==================  =================================================================================
+    ``axes``            models
+    ==================  =================================================================================
+    KVW                 ST-GCN, PSTL, AimCLR, pyskl, HD-GCN, MS-G3D (its windows are W != V joints)
+    KCVW                Decoupling GCN (Cheng et al., ECCV 2020, equation 5), its groups repeated to channels
+    NKVW                2s-AGCN (arXiv 1805.07694, equation 3), Hyper-GCN, InfoGCN
+    NCVW                CTR-GCN (arXiv 2107.12213, equation 7), one subset a call, ``side="left"``
+    NKCVW, NKCTVW       DG-STGCN (arXiv 2210.05895), ProtoGCN
+    NTVW, NKTVW         SGN (arXiv 1904.01189): a graph a frame
+    ==================  =================================================================================
+
+    h, (N, K, D, T, V), is never built. Without a C axis in A the aggregation commutes with the convolution: both
+    orders aggregate tiles of x and multiply once. With one, tiles of h live in the cache.
 
     Args:
         x: features (N, C, T, V), float64, float32, bfloat16 or float16, any strides. With ``joints`` its last axis
-            holds the kept joints.
-        graph: a :class:`SparseGraph` (static or importance-weighted), or a dense, possibly learned adjacency (K, V, W).
-            Source v feeds target w. In x's dtype or float32.
+            holds the kept joints. Without a weight x is h: (N, K * C, T, V) in ``pre`` order; in ``post`` order every
+            k sees x.
+        graph: a :class:`SparseGraph` (static or importance-weighted), or a dense, possibly learned adjacency with the
+            axes of ``axes``. Source v feeds target w. In x's dtype or float32.
         weight: ``order="pre"``: (K * D, C); ``order="post"``: (D, K * C); a trailing (1, 1) as of a Conv2d is allowed.
-            In x's dtype or float32.
+            In x's dtype or float32. None: aggregation alone.
         bias: (K * D,) or, with ``post``, (D,). In ``pre`` order it passes through A: it is multiplied by A's column
-            sums.
-        order: ``"pre"``: convolution, then aggregation. ``"post"``: aggregation, then convolution (pyskl's conv_pos).
+            sums. Needs a weight.
+        axes: the axes of a dense graph: letters of "NKCTVW" in this order, V and W among them. Absent axes, and N, C, T
+            of size 1, are broadcast; without K there is one partition.
+        order: ``"pre"``: convolution, then aggregation; A's C axis has D entries. ``"post"``: aggregation, then
+            convolution (pyskl's conv_pos, 2s-AGCN); A's C axis has C entries.
+        side: ``"right"``: the last axes of A are source, target, x A. ``"left"``: target, source, A x (CTR-GCN, MS-G3D,
+            HD-GCN).
+        reduce_k: ``"sum"``: the partitions are summed. ``"keep"``: they are not, the output is (N, K * D, T, W) with
+            k outside; not with a weight in ``post`` order, which sums them.
         joints: kept joints, int64 on x's device, distinct: (V',), or (N, V') for a subset of its own in each row. Rows
             and columns of A are selected, A is not renormalised (PSTL's ``A[:, R][:, :, R]``). Needs V = W.
-        backend: auto, cpu, cuda, triton (up to 128 joints) or reference.
+        backend: auto, cpu, cuda, triton (up to 128 joints) or reference. cuda and triton run a SparseGraph or KVW with
+            a weight and the partitions summed; the rest runs on the CPU kernels and the reference.
 
     Returns:
         (N, D, T, W), or (N, D, T, V') with ``joints``, contiguous (triton: channels-last where x is), in x's dtype;
-        sums are kept in float32 or wider. Under autocast x is cast to autocast's dtype; weight, bias and adjacency
-        stay as they are.
+        sums are kept in float32 or wider. Without a weight D = C. Under autocast x is cast to autocast's dtype;
+        weight, bias and adjacency stay as they are.
 
     Deterministic, the same for any number of threads. Differentiable, once, in x, weight, bias and the adjacency (of a
     SparseGraph: in its values).
@@ -60,18 +86,45 @@ def graph_conv(
         >>> import torch
         >>> from asma_kernels import Skeleton, SparseGraph, graph_conv
         >>> graph = SparseGraph.from_dense(Skeleton.builtin("ntu25").partition("spatial"))
-        >>> graph_conv(torch.ones(2, 3, 8, 25), graph, torch.ones(3 * 16, 3)).shape
+        >>> x = torch.ones(2, 3, 8, 25)
+        >>> graph_conv(x, graph, torch.ones(3 * 16, 3)).shape
+        torch.Size([2, 16, 8, 25])
+        >>> refined = torch.rand(2, 16, 25, 25)  # CTR-GCN: a topology a clip and channel
+        >>> graph_conv(x, refined, torch.ones(16, 3), axes="NCVW", side="left").shape
         torch.Size([2, 16, 8, 25])
     """
-    arguments = arguments_of("graph_conv", x, graph, weight, bias, order, joints)
-    chosen = choose("graph_conv", backend, x.device)
-    by_hand = chosen in ("reference", "triton")  # the compiled library's op casts by itself
-    if by_hand and torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        arguments = (x.to(torch.get_autocast_dtype(x.device.type)), *arguments[1:])
-    if chosen == "reference":
-        return reference.graph_conv(*arguments)
-    out: torch.Tensor = ops_of(chosen).graph_conv(*arguments)
+    op = "graph_conv"
+    _check.floating(op, "x", x)
+    device = x.device.type
+    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        x = x.to(torch.get_autocast_dtype(device))
+    _check.one_of(op, "side", side, SIDE)
+    _check.one_of(op, "reduce_k", reduce_k, REDUCE_K)
+    sparse = isinstance(graph, SparseGraph)
+    if sparse and axes != "KVW":
+        raise ValueError(f"{op}: a SparseGraph has the axes KVW, got axes={axes!r}")
+    if axes != "KVW" or weight is None or reduce_k == "keep":
+        dense = graph.to_dense() if isinstance(graph, SparseGraph) else graph
+        arguments = dense_arguments_of(op, x, dense, axes, weight, bias, order, side, reduce_k, joints)
+        chosen = choose("graph_conv_dense", backend, x.device)
+        run: Any = dense_reference.graph_conv_dense if chosen == "reference" else torch.ops.asma.graph_conv_dense
+    else:
+        if side == "left":
+            graph = turned(op, graph)
+        arguments = arguments_of(op, x, graph, weight, bias, order, joints)
+        chosen = choose(op, backend, x.device)
+        run = reference.graph_conv if chosen == "reference" else ops_of(chosen).graph_conv
+    out: torch.Tensor = run(*arguments)
     return out
+
+
+def turned(op: str, graph: torch.Tensor | SparseGraph) -> torch.Tensor | SparseGraph:
+    """The graph of ``side="left"`` as one of the right side."""
+    if isinstance(graph, SparseGraph):
+        K, V, W = graph.shape
+        return SparseGraph(graph.values, graph.edges[[0, 2, 1]], (K, W, V))
+    _check.dim(op, "a dense graph", graph, "K, V, W")
+    return graph.mT.contiguous()
 
 
 def arguments_of(
@@ -96,14 +149,8 @@ def arguments_of(
         weight = weight.flatten(1)
     _check.dim(op, "weight", weight, "rows, columns")
     for name, tensor in (("graph", values), ("weight", weight), ("bias", bias)):
-        if tensor is None:
-            continue
-        _check.same_device(op, name, tensor, x)
-        if tensor.dtype not in (x.dtype, torch.float32) or (x.dtype == torch.float64 != tensor.dtype):
-            raise TypeError(
-                f"{op}: {name} must be {x.dtype}, as x"
-                f"{'' if x.dtype in (torch.float32, torch.float64) else ', or float32'}, got {tensor.dtype}"
-            )
+        if tensor is not None:
+            _check.number_as(op, name, tensor, x)
     C = x.shape[1]
     post = order == "post"
     if post and weight.shape[1] != K * C:
@@ -117,14 +164,7 @@ def arguments_of(
         if J != V:
             raise ValueError(f"{op}: x has {J} joints, the graph {V}; name the kept ones with joints=")
     else:
-        _check.dtype(op, "joints", joints, torch.int64)
-        _check.same_device(op, "joints", joints, x)
-        if V != W:
-            raise ValueError(f"{op}: joints need a square graph, got V = {V}, W = {W}")
-        if tuple(joints.shape) not in ((J,), (x.shape[0], J)):
-            raise ValueError(
-                f"{op}: joints must be ({J},) or ({x.shape[0]}, {J}), as x's axes, got {tuple(joints.shape)}"
-            )
+        kept_joints(op, x, V, W, joints)
         joints = joints.contiguous()
     return x, values, edges, K, V, W, weight, bias, post, joints
 

@@ -33,7 +33,7 @@ def motion_energy(
         stride: frames between the two of a difference, >= 1.
         boundary: ``"zero_last"``: frame t carries the difference to its successor, frames without one get 0 (PSTL,
             arXiv 2302.09018, section 3.2). ``"copy_first"``: frame t carries the difference to its predecessor, the
-            first ``stride`` frames copy the first defined one (MAMP, arXiv 2308.09951, motion-aware masking).
+            first ``stride`` frames copy the first defined one (MAMP, arXiv 2308.07092, motion-aware masking).
         lengths: frames of each clip (N,), int64, on x's device. Frames past it count as absent: they get 0, and the
             mean over frames is over the clip's own. A clip that is not longer than ``stride`` has energy 0.
         backend: auto, cpu, cuda, triton or reference.

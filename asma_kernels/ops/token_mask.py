@@ -61,7 +61,7 @@ def token_mask(
     Raises:
         ValueError, TypeError: an argument breaks a rule above.
 
-    Source: MAMP (arXiv 2308.09951, motion-aware masking); MAE (arXiv 2111.06377) for what is returned.
+    Source: MAMP (arXiv 2308.07092, motion-aware masking); MAE (arXiv 2111.06377) for what is returned.
 
     Example:
         >>> import torch, asma_kernels

@@ -44,9 +44,10 @@ template <class A> struct Product {
   bool add;  // else c is overwritten
 };
 
-// Rows [m, m + Rows), columns [n, n + Columns * Lanes).
+// Rows [m, m + Rows); Columns vectors of columns, from n on, `step` apart. Where step < Lanes vectors overlap: what
+// they have in common is read before it is written, and comes out twice the same.
 template <class A, int Rows, int Columns, int Lanes>
-static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n) {
+static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n, int64_t step) {
   using V = typename Vector<A, Lanes>::type;
   V sums[Rows][Columns];
   A* c = p.c + m * p.c_row + n;
@@ -54,14 +55,14 @@ static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < Columns; ++j)
-      sums[i][j] = p.add ? *reinterpret_cast<const V*>(c + i * p.c_row + j * Lanes) : V{};
+      sums[i][j] = p.add ? *reinterpret_cast<const V*>(c + i * p.c_row + j * step) : V{};
   for (int64_t s = 0; s < p.count; ++s) {
     const A* a = p.segments[s].a + m * p.a_row;
     const A* b = p.segments[s].b + n;
     for (int64_t k = 0; k < p.depth; ++k, a += p.a_col, b += p.b_row) {
       V row[Columns];
 #pragma GCC unroll 4
-      for (int j = 0; j < Columns; ++j) row[j] = *reinterpret_cast<const V*>(b + j * Lanes);
+      for (int j = 0; j < Columns; ++j) row[j] = *reinterpret_cast<const V*>(b + j * step);
 #pragma GCC unroll 16
       for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
@@ -71,40 +72,40 @@ static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < Columns; ++j) *reinterpret_cast<V*>(c + i * p.c_row + j * Lanes) = sums[i][j];
+    for (int j = 0; j < Columns; ++j) *reinterpret_cast<V*>(c + i * p.c_row + j * step) = sums[i][j];
 }
 
 template <class A, int Rows, int Columns, int Lanes>
-static inline void multiply_columns(const Product<A>& p, int64_t rows, int64_t n) {
+static inline void multiply_columns(const Product<A>& p, int64_t rows, int64_t n, int64_t step = Lanes) {
   int64_t m = 0;
-  for (; m + Rows <= rows; m += Rows) multiply_block<A, Rows, Columns, Lanes>(p, m, n);
+  for (; m + Rows <= rows; m += Rows) multiply_block<A, Rows, Columns, Lanes>(p, m, n, step);
   if constexpr (Rows > 8)
-    for (; m + 8 <= rows; m += 8) multiply_block<A, 8, Columns, Lanes>(p, m, n);
+    for (; m + 8 <= rows; m += 8) multiply_block<A, 8, Columns, Lanes>(p, m, n, step);
   if constexpr (Rows > 4)
-    for (; m + 4 <= rows; m += 4) multiply_block<A, 4, Columns, Lanes>(p, m, n);
+    for (; m + 4 <= rows; m += 4) multiply_block<A, 4, Columns, Lanes>(p, m, n, step);
   if constexpr (Rows > 2)
-    for (; m + 2 <= rows; m += 2) multiply_block<A, 2, Columns, Lanes>(p, m, n);
-  for (; m < rows; ++m) multiply_block<A, 1, Columns, Lanes>(p, m, n);
+    for (; m + 2 <= rows; m += 2) multiply_block<A, 2, Columns, Lanes>(p, m, n, step);
+  for (; m < rows; ++m) multiply_block<A, 1, Columns, Lanes>(p, m, n, step);
 }
 
-// The columns that fill no whole vector, by halves.
-template <class A, int Lanes> static inline void multiply_rest(const Product<A>& p, int64_t rows, int64_t columns,
-                                                               int64_t n) {
-  if (n + Lanes <= columns) {
-    multiply_columns<A, 8, 1, Lanes>(p, rows, n);
-    n += Lanes;
-  }
-  if constexpr (Lanes > 1) multiply_rest<A, Lanes / 2>(p, rows, columns, n);
+// Fewer than two vectors of columns, by one vector or by two that overlap; fewer than one by narrower vectors.
+template <class A, int Lanes>
+static inline void multiply_rest(const Product<A>& p, int64_t rows, int64_t columns, int64_t n) {
+  if (n + Lanes < columns) multiply_columns<A, kVectors == 32 ? 12 : 6, 2, Lanes>(p, rows, n, columns - Lanes - n);
+  else if (n + Lanes == columns) multiply_columns<A, kVectors == 32 ? 12 : 8, 1, Lanes>(p, rows, n);
+  else if constexpr (Lanes > 1) multiply_rest<A, Lanes / 2>(p, rows, columns, n);
 }
 
 template <class A> static inline void multiply(const Product<A>& p, int64_t rows, int64_t columns) {
   constexpr int L = kVectorBytes / static_cast<int>(sizeof(A));
   int64_t n = 0;
+  // A rest of less than a vector takes the vector before it along.
+  const auto fits = [&](int64_t width) { return n + width == columns || n + width + L <= columns; };
   if constexpr (kVectors == 32)
-    for (; n + 4 * L <= columns; n += 4 * L) multiply_columns<A, 6, 4, L>(p, rows, n);
-  for (; n + 2 * L <= columns; n += 2 * L) multiply_columns<A, kVectors == 32 ? 12 : 6, 2, L>(p, rows, n);
-  for (; n + L <= columns; n += L) multiply_columns<A, kVectors == 32 ? 12 : 8, 1, L>(p, rows, n);
-  if constexpr (L > 1) multiply_rest<A, L / 2>(p, rows, columns, n);
+    for (; fits(4 * L); n += 4 * L) multiply_columns<A, 6, 4, L>(p, rows, n);
+  for (; fits(2 * L); n += 2 * L) multiply_columns<A, kVectors == 32 ? 12 : 6, 2, L>(p, rows, n);
+  for (; fits(L); n += L) multiply_columns<A, kVectors == 32 ? 12 : 8, 1, L>(p, rows, n);
+  if (n < columns) multiply_rest<A, L>(p, rows, columns, n);
 }
 
 }  // namespace ASMA_ISA
