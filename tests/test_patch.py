@@ -261,10 +261,6 @@ def hooked(unit):
     unit.conv.register_forward_hook(lambda *_: None)
 
 
-def hooked_before(unit):
-    unit.register_forward_pre_hook(lambda *_: None)
-
-
 def overridden(unit):
     unit.forward = lambda x, A: (x, A)
 
@@ -282,7 +278,7 @@ def quantised(unit):
     ("change", "why"),
     [
         (hooked, "it has hooks (conv), which nobody would call any more"),
-        (hooked_before, "it has hooks, which nobody would call any more"),
+        (lambda unit: unit.register_forward_pre_hook(print), "it has hooks, which nobody would call any more"),
         (overridden, "forward was replaced on the object, or the object compiled by itself"),
         (
             lambda unit: unit.compile(backend="eager"),
