@@ -42,6 +42,7 @@ FAMILIES = {
     "KVW, pyskl post": Family("KVW", peers.pyskl_post, 64, 64, 100, 3, 1.5, {"order": "post"}),
     "NKVW, 2s-AGCN": Family("NKVW", peers.agcn, 64, 64, 100, 3, 1.2, {"order": "post"}),
     "NCVW, CTR-GCN": Family("NCVW", peers.ctr_gcn, 64, 64, 64, 1, 1.2, {"side": "left"}),
+    "NCVW, CTR-GCN, 256 channels": Family("NCVW", peers.ctr_gcn, 256, 256, 16, 1, 0.95, {"side": "left"}),
     "KCVW, Decoupling GCN": Family("KCVW", peers.decoupling, 64, 64, 100, 3, 1.5),
     "NKCVW, DG-STGCN": Family("NKCVW", peers.dg_stgcn, 64, 8, 100, 8, 1.2, {"reduce_k": "keep"}),
 }
