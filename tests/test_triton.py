@@ -32,18 +32,22 @@ def printed(*arguments, **environment):
     return done.stdout
 
 
-@needs_triton
-@pytest.mark.slow
-def test_interpreted_kernels():
-    told = printed(
-        "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore", "tests/triton_interpreted", TRITON_INTERPRET="1"
-    )
-    assert re.search(r"^\d+ passed", told, re.MULTILINE), told
-    assert "skipped" not in told, told
+@pytest.fixture(scope="module")
+def interpreting():
+    """The tests of the interpreted kernels, begun in a process of their own while others compile."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore", "tests/triton_interpreted"]
+    clean = {name: value for name, value in os.environ.items() if not re.match("ASMA_|TRITON_", name)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=clean | {"TRITON_INTERPRET": "1"}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(interpreting, tmp_path_factory):
     told = printed("-m", "bench.kernel_table", "--json", TRITON_CACHE_DIR=str(tmp_path_factory.mktemp("triton")))
     return json.loads(told)
 
@@ -73,6 +77,15 @@ def test_the_committed_table_has_every_kernel_and_no_stack(compiled):
         figures = [cell.split(" / ") for cell in cells.split(" | ")]
         assert len(figures) == len(ARCHITECTURES), (kernel, variant)
         assert {stack for _, _, stack in figures} == {"0"}, (kernel, variant)
+
+
+@needs_triton
+@pytest.mark.slow
+def test_interpreted_kernels(interpreting):
+    told = interpreting.communicate()[0]
+    assert interpreting.returncode == 0, told
+    assert re.search(r"^\d+ passed", told, re.MULTILINE), told
+    assert "skipped" not in told, told
 
 
 LENGTHS = """
