@@ -103,6 +103,14 @@ def autocast(op: str, policy: str) -> None:
         _fragment.impl(op, cast_and_call, key)
 
 
+def autocast_features(x: torch.Tensor) -> torch.Tensor:
+    """What policy ``first`` does with the data, for calls that do not pass through ``torch.ops.asma``."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        x = _cast(x, device, torch.get_autocast_dtype(device))
+    return x
+
+
 def _cast(value: Any, device: str, dtype: torch.dtype) -> Any:
     # float64 stays, as in PyTorch's own autocast rules.
     if isinstance(value, torch.Tensor) and value.is_floating_point() and value.device.type == device:

@@ -84,12 +84,13 @@ def works(N: int, device: str) -> dict[str, GpuWork]:
 
     few = {
         "barlow_twins, D = 6144, forward and backward": GpuWork(
-            "barlow_twins", projections, lambda z1, z2: slope(ak.barlow_twins(z1, z2), z1),
-            lambda z1, z2: slope(peers.barlow_twins(z1, z2), z1), 6 * 4 * N * 6144,
+            "barlow_twins", projections, lambda z1, z2: slope(ak.barlow_twins(z1, z2), z1, z2),
+            lambda z1, z2: slope(peers.barlow_twins(z1, z2), z1, z2), 6 * 4 * N * 6144,
         ),
         "stgcn_block 64->64, T=13, forward and backward": GpuWork(
-            "stgcn_block", lambda i: (features(i)[0].requires_grad_(),), lambda x: slope(block(x, graph).sum(), x),
-            lambda x: slope(block_as_peers(x).sum(), x), 14 * 4 * N * 13 * V * 64,
+            "stgcn_block", lambda i: (features(i)[0].requires_grad_(),),
+            lambda x: slope(block(x, graph).sum(), x, *block.parameters()),
+            lambda x: slope(block_as_peers(x).sum(), x, *block.parameters()), 14 * 4 * N * 13 * V * 64,
         ),
     }  # fmt: skip
     return (few if N <= 128 else {}) | {
@@ -111,10 +112,9 @@ def works(N: int, device: str) -> dict[str, GpuWork]:
     }  # fmt: skip
 
 
-def slope(loss: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
-    """The gradient of all parameters too, of which one is handed on."""
-    (found,) = torch.autograd.grad(loss, leaf)
-    return found
+def slope(loss: torch.Tensor, *leaves: torch.Tensor) -> torch.Tensor:
+    """The gradients in all leaves are computed, by either side; the first one is compared."""
+    return torch.autograd.grad(loss, leaves)[0]
 
 
 def copy_bandwidth() -> float:

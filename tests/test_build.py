@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import asma_kernels
+from bench import cuda_table
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ["--no-index", "--no-deps"]
 LEAVE_OUT = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.so", "*.egg-info", "_build.json", "__pycache__")
-NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+NVCC = cuda_table.nvcc()
 ARM = shutil.which("aarch64-linux-gnu-g++")
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from .._dispatch import choose, ops_of
 from ..graph import SparseGraph
 from ..reference import graph_conv as reference
 from ..reference import graph_conv_dense as dense_reference
-from .graph_conv_dense import ORDER, kept_joints
+from .graph_conv_dense import ORDER, convolution, kept_joints
 from .graph_conv_dense import arguments_of as dense_arguments_of
 
 SIDE = ("right", "left")
@@ -95,9 +95,7 @@ def graph_conv(
     """
     op = "graph_conv"
     _check.floating(op, "x", x)
-    device = x.device.type
-    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        x = x.to(torch.get_autocast_dtype(device))
+    x = _register.autocast_features(x)
     _check.one_of(op, "side", side, SIDE)
     _check.one_of(op, "reduce_k", reduce_k, REDUCE_K)
     sparse = isinstance(graph, SparseGraph)
@@ -145,20 +143,9 @@ def arguments_of(
     else:
         _check.dim(op, "a dense graph", graph, "K, V, W")
         values, edges, (K, V, W) = graph, None, graph.shape
-    if weight.dim() == 4 and weight.shape[2:] == (1, 1):
-        weight = weight.flatten(1)
-    _check.dim(op, "weight", weight, "rows, columns")
-    for name, tensor in (("graph", values), ("weight", weight), ("bias", bias)):
-        if tensor is not None:
-            _check.number_as(op, name, tensor, x)
-    C = x.shape[1]
+    _check.number_as(op, "graph", values, x)
     post = order == "post"
-    if post and weight.shape[1] != K * C:
-        raise ValueError(f"{op}: weight must be (D, K * C) = (D, {K * C}), got {tuple(weight.shape)}")
-    if not post and (weight.shape[1] != C or K == 0 or weight.shape[0] % K):
-        raise ValueError(f"{op}: weight must be (K * D, C) with K = {K}, C = {C}, got {tuple(weight.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"{op}: bias must be ({weight.shape[0]},), got {tuple(bias.shape)}")
+    matrix = convolution(op, x, weight, bias, K, post, keep=False)[0]
     J = x.shape[3]
     if joints is None:
         if J != V:
@@ -166,7 +153,7 @@ def arguments_of(
     else:
         kept_joints(op, x, V, W, joints)
         joints = joints.contiguous()
-    return x, values, edges, K, V, W, weight, bias, post, joints
+    return x, values, edges, K, V, W, matrix, bias, post, joints
 
 
 def _fake(

@@ -37,7 +37,9 @@ def arguments_of(
     for place, letter in enumerate(AXES):
         graph = graph if letter in axes else graph.unsqueeze(place)
     post = order == "post"
-    weight, C, D = _convolution(op, x, weight, bias, graph.shape[1], post, reduce_k == "keep")
+    if graph.shape[1] == 0:
+        raise ValueError(f"{op}: the graph must have at least one partition, got K = 0")
+    weight, C, D = convolution(op, x, weight, bias, graph.shape[1], post, reduce_k == "keep")
     _, _, T, J = x.shape
     for axis, size in (("N", x.shape[0]), ("C", C if post else D), ("T", T)):
         found = graph.shape[AXES.index(axis)]
@@ -55,7 +57,7 @@ def arguments_of(
     return x, graph, weight, bias, post, reduce_k == "keep", joints
 
 
-def _convolution(
+def convolution(
     op: str,
     x: torch.Tensor,
     weight: torch.Tensor | None,
@@ -66,8 +68,6 @@ def _convolution(
 ) -> tuple[torch.Tensor | None, int, int]:
     """The weight as a matrix, channels in and channels out."""
     channels = x.shape[1]
-    if K == 0:
-        raise ValueError(f"{op}: the graph must have at least one partition, got K = 0")
     if weight is None:
         if bias is not None:
             raise ValueError(f"{op}: bias needs a weight, got none")
@@ -84,7 +84,7 @@ def _convolution(
     rows, columns = weight.shape
     if post and columns != K * channels:
         raise ValueError(f"{op}: weight must be (D, K * C) = (D, {K * channels}), got {tuple(weight.shape)}")
-    if not post and (columns != channels or rows % K):
+    if not post and (columns != channels or K == 0 or rows % K):
         raise ValueError(f"{op}: weight must be (K * D, C) with K = {K}, C = {channels}, got {tuple(weight.shape)}")
     if bias is not None:
         _check.number_as(op, "bias", bias, x)

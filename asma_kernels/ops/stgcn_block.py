@@ -170,11 +170,9 @@ def stgcn_block_folded(
 
 
 def _run(op: str, backend: str, arguments: tuple[Any, ...]) -> Any:
-    x = arguments[0]
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        arguments = (x.to(torch.get_autocast_dtype(x.device.type)), *arguments[1:])
+    x, *others = arguments
     chosen = choose("stgcn_block", backend, x.device)
-    return getattr(reference if chosen == "reference" else ops_of(chosen), op)(*arguments)
+    return getattr(reference if chosen == "reference" else ops_of(chosen), op)(_register.autocast_features(x), *others)
 
 
 def _head(
