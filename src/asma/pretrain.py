@@ -26,7 +26,7 @@ from .checkpoint import (
 from .config import OptimiserConfig, PretrainConfig
 from .config_file import difference, load_config, to_dict
 from .extras import Progress, extra
-from .models import Encoder, projector
+from .models import Encoder, Projector
 from .step_graph import StepGraph
 from .views import ThreeViews
 
@@ -75,7 +75,7 @@ class Pretraining:
         self.clips_sum = zlib.crc32(clips.contiguous().numpy().tobytes())
         self.encoder = Encoder(config.encoder, skeleton).to(self.device)
         self.encoder.start_input(self.clips)
-        self.projector = projector(config.encoder.channels[-1], config.projector).to(self.device)
+        self.projector = Projector(config.encoder.channels[-1], config.projector).to(self.device)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
         # A captured step reads its learning rate on the device.
         lr = torch.tensor(config.optimiser.lr, device=self.device) if config.cuda_graph else config.optimiser.lr
@@ -105,9 +105,8 @@ class Pretraining:
         views = self.views(self.clips.index_select(0, index))
         encode = self.encoder.mean_feature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            anchor = self.projector(encode(views.anchor))
-            spatial = self.projector(encode(views.spatial, views.joints))
-            temporal = self.projector(encode(views.temporal))
+            features = encode(views.anchor), encode(views.spatial, views.joints), encode(views.temporal)
+            anchor, spatial, temporal = self.projector.of_views(features)
         lambd = self.config.projector.lambd
         loss = barlow_twins(anchor, temporal, lambd) + barlow_twins(anchor, spatial, lambd)
         self.optimiser.zero_grad()
