@@ -21,11 +21,11 @@ from .checkpoint import (
     load_checkpoint,
     save_checkpoint,
     save_encoder,
-    write_text,
 )
 from .config import OptimiserConfig, PretrainConfig
 from .config_file import difference, load_config, to_dict
 from .extras import Progress, extra
+from .files import write_text
 from .models import Encoder, projector
 from .step_graph import StepGraph
 from .views import ThreeViews
