@@ -6,7 +6,8 @@ import inspect
 import os
 
 from asma.data.builtin import builtin_clips
-from asma.data.clips import ClipSet, load_clips, save_clips
+from asma.data.clip_file import load_clips, save_clips
+from asma.data.clips import ClipSet
 from asma.data.preprocess import centre_clips, centre_frames, face_forward, scale_body
 
 __all__ = [
