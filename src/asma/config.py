@@ -17,6 +17,10 @@ PAPER_CHANNELS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 PAPER_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
 
 
+LATER = {"later": True}
+"""Of an option that files of earlier versions lack: it then has its default."""
+
+
 def need(condition: bool, rule: str, found: object) -> None:
     """A rule about a value, and the ValueError that names both."""
     if not condition:
@@ -28,9 +32,15 @@ class DataConfig:
     """Which clips, and what is done to them once, before training."""
 
     clips: str = "builtin"
-    """"builtin" (made by code) or the path of an .npz file with the .json of the same name beside it."""
+    """"builtin" (made by code), the folder of a store, or an .npz file with the .json of the same name beside it."""
     protocol: str = ""
-    """How clips are split, for example subject-odd-even or view-12-3; empty for the usual split of the set."""
+    """How clips are split, for example subject-odd-even, view-12-3 or, by splits that the set brings along,
+    xsub_train/xsub_val; empty for the usual split of the set."""
+    persons: int = field(default=1, metadata=LATER)
+    """M, the persons of a clip: 1, or 2 with zeros where there is no second one."""
+    pipeline: Literal["asma", "pstl", "ctrgcn", "pyskl"] = field(default="asma", metadata=LATER)
+    """How clips are cut, placed and turned. asma: centre, face and scale below, which the others do not look at; pstl,
+    ctrgcn, pyskl: as those projects do it (docs/data.md)."""
     centre: Literal["frame", "clip", "none"] = "frame"
     """Put the skeleton's centre joint at 0 in every frame, in the first frame, or leave it."""
     face: Literal["shoulders", "hips", "none"] = "shoulders"
@@ -44,6 +54,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         need(self.frames >= 2, "data.frames must be at least 2", self.frames)
+        need(self.persons in (1, 2), "data.persons must be 1 or 2", self.persons)
 
 
 @dataclass(frozen=True)

@@ -237,10 +237,9 @@ class Clips(ABC):
     ) -> tuple[Self, Self]:
         for side, clips in (("training", train), ("test", test)):
             if not clips.any():
-                there = ", ".join(map(str, np.unique(getattr(self, field)).tolist()[:20])) if field else ""
-                raise ValueError(
-                    f"{where}: the {side} side must have a clip" + (f", {field} here is {there}" * bool(field))
-                )
+                values = ", ".join(map(str, np.unique(getattr(self, field)).tolist()[:20])) if field else ""
+                there = f", {field} here is {values}" if field else ""
+                raise ValueError(f"{where}: the {side} side must have a clip{there}")
         return self._take(np.flatnonzero(train)), self._take(np.flatnonzero(test))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asma_kernels.layouts import LAYOUTS
 from asma_kernels.skeleton import Skeleton
 
 __all__ = ["header_to_json", "read_json", "skeleton_of_json"]
@@ -75,18 +76,18 @@ def skeleton_of_json(where: str, header: dict[str, Any]) -> Skeleton:
         skeleton = Skeleton.from_edges(header["edges"], header["joints"], header["centre"], flip, name, parents)
     except ValueError as error:
         raise ValueError(f"{where}: joints, edges and centre must make a skeleton, but {error}") from None
-    for layout in map(Skeleton.builtin, Skeleton.layouts()):
-        if skeleton.name in ("custom", layout.name) and _same_graph(skeleton, layout):
-            return layout
+    for name, layout in LAYOUTS.items():
+        if skeleton.name in ("custom", name) and skeleton.names == layout.names:
+            builtin = Skeleton.builtin(name)
+            if _same_graph(skeleton, builtin):
+                return builtin
     return skeleton
 
 
 def _same_graph(skeleton: Skeleton, other: Skeleton) -> bool:
-    """Whether joints, centre, flip and edges in any order and direction are the same."""
+    """Whether centre, flip and edges in any order and direction are the same."""
     edges, others = ({frozenset(edge) for edge in each.edges} for each in (skeleton, other))
-    return (skeleton.names, skeleton.centre, skeleton.flip_joints, edges) == (
-        other.names, other.centre, other.flip_joints, others
-    )  # fmt: skip
+    return (skeleton.centre, skeleton.flip_joints, edges) == (other.centre, other.flip_joints, others)
 
 
 def _flip_of_names(names: object) -> list[int] | None:
