@@ -159,7 +159,7 @@ def start_of_pretrain(arguments: Sequence[str]) -> Pretrain:
 
 def run_pretrain(options: Pretrain) -> None:
     split = open_split(options.config.data)
-    pretrain(options.config, split.train_x, split.train.skeleton, options.out, options.resume)
+    pretrain(options.config, split.prepared, split.train.skeleton, options.out, options.resume, say=print)
     print(f"{options.out}: done, {options.config.optimiser.total_steps(len(split.train))} steps")
 
 

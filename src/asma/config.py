@@ -6,10 +6,9 @@ fit the data (joints of the skeleton, frames, clips) is checked by ``check_fits`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
-
-import torch
 
 from asma_kernels import Skeleton
 
@@ -229,8 +228,8 @@ class PretrainConfig:
             self.masks.joint_mode,
         )
 
-    def check_fits(self, skeleton: Skeleton, clips: torch.Tensor) -> None:
-        """The rules between the run and its training clips (N, C, T, V, M).
+    def check_fits(self, skeleton: Skeleton, clips: Sequence[int]) -> None:
+        """The rules between the run and the shape of its training clips, (N, C, T, V, M).
 
         Raises:
             ValueError: clips of another shape, more joints or frames to drop than there are, a batch larger than the
@@ -239,9 +238,9 @@ class PretrainConfig:
         masks, frames = self.masks, self.data.frames
         shape = (self.encoder.in_channels, frames, skeleton.num_joints)
         need(
-            clips.dim() == 5 and tuple(clips.shape[1:4]) == shape,
+            len(clips) == 5 and tuple(clips[1:4]) == shape,
             f"clips must be (N, {shape[0]}, {shape[1]}, {shape[2]}, M)",
-            f"shape {tuple(clips.shape)}",
+            f"shape {tuple(clips)}",
         )
         need(
             masks.joints < skeleton.num_joints,
@@ -254,8 +253,8 @@ class PretrainConfig:
             f"{masks.frames} + {masks.extra_frames}",
         )
         need(
-            self.optimiser.batch <= len(clips),
-            f"optimiser.batch must be at most the {len(clips)} training clips",
+            self.optimiser.batch <= clips[0],
+            f"optimiser.batch must be at most the {clips[0]} training clips",
             self.optimiser.batch,
         )
         need(
