@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asma.data.samplers import philox_words
+
 __all__ = ["Batches", "Order", "ShardedBatches"]
 
 
@@ -76,7 +78,8 @@ class ShardedBatches:
         rank, world: which of how many processes.
 
     Raises:
-        ValueError: a rank that is not in [0, world), or fewer clips for each process than a batch has.
+        ValueError: a seed that is not in [0, 2^63), a rank that is not in [0, world), or fewer clips for each process
+            than a batch has.
 
     >>> orders = [ShardedBatches(np.array([0, 0, 0, 1, 1, 1]), 3, seed=0, rank=rank, world=2) for rank in range(2)]
     >>> sorted(torch.cat([order.next() for order in orders]).tolist())
@@ -138,13 +141,9 @@ class ShardedBatches:
 
     def _order(self) -> torch.Tensor:
         shards, inverse = np.unique(self.shard_of, return_inverse=True)
-        place = self._words(0, len(shards)).argsort(kind="stable").argsort()
+        place = philox_words(self.seed, self.epoch, 0, len(shards)).argsort(kind="stable").argsort()
         laid_out = place[inverse.reshape(-1)].argsort(kind="stable")
         share = len(laid_out) // self.world
         mine = laid_out[self.rank * share : (self.rank + 1) * share]
-        mixed = mine[self._words(1 + self.rank, share).argsort(kind="stable")]
+        mixed = mine[philox_words(self.seed, self.epoch, 1 + self.rank, share).argsort(kind="stable")]
         return torch.from_numpy(mixed).to(self.device)
-
-    def _words(self, stream: int, count: int) -> NDArray[np.uint64]:
-        """Philox's own words, which stay the same whatever NumPy does to its generators."""
-        return np.random.Philox(key=[self.seed, self.epoch], counter=[0, 0, stream, 0]).random_raw(count)

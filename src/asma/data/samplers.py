@@ -32,10 +32,23 @@ class Sample(NamedTuple):
         (True, False)
         """
         out = np.empty((len(clips), count), np.uint64)
-        key = [self.seed, self.epoch]
         for place, clip in enumerate(clips.tolist()):
-            out[place] = np.random.Philox(key=key, counter=[0, clip, 0, 0]).random_raw(count)
+            out[place] = philox_words(self.seed, self.epoch, clip, count)
         return out
+
+
+def philox_words(seed: int, epoch: int, stream: int, count: int) -> NDArray[np.uint64]:
+    """(count) uint64, Philox's own words: they stay the same whatever NumPy does to its generators.
+
+    Raises:
+        ValueError: seed, epoch or stream is not in [0, 2^63).
+    """
+    for name, value in (("seed", seed), ("epoch", epoch), ("stream", stream)):
+        if not 0 <= value < 2**63:
+            raise ValueError(f"philox_words: {name} must be in [0, 2^63), got {value}")
+    # As uint64 from the start: a list of small and large numbers would become float64.
+    key, counter = (np.array(words, np.uint64) for words in ([seed, epoch], [0, stream, 0, 0]))
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
 
 
 def _shares(words: NDArray[np.uint64]) -> NDArray[np.float64]:
