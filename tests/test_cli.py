@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from asma import cli, config
+from asma import cli, cli_data, config
 from asma.cli import main
 from asma.config import PRESETS, OptimiserConfig, PretrainConfig, preset, with_masks
 from asma.config_file import difference, from_dict, load_config, to_dict
@@ -146,6 +146,7 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         (["dance"], "command 'dance' is unknown, commands are demo, pretrain"),
+        (["data", "dance"], "command 'dance' is unknown, commands are convert"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "gone.npz"], "'gone.npz' is not a file"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "clips.zip"], "must end in .npz"),
         (["pretrain", "--out", "{tmp}/x", "--data.protocol", "subject-odd"], "must be field-train-test"),
@@ -243,9 +244,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0 and main([]) == 2
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in cli.COMMANDS)
-    for name in cli.COMMANDS:
+    assert main(["data", "--help"]) == 0 and main(["data"]) == 2
+    assert capsys.readouterr().out.count("  convert   Read clips of any format") == 2
+    for name in [[each] for each in cli.COMMANDS if each != "data"] + [["data", each] for each in cli_data.COMMANDS]:
         with pytest.raises(SystemExit) as exit:
-            main([name, "--help"])
+            main([*name, "--help"])
         assert exit.value.code == 0
 
 
