@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Clips"]
 
 SPLIT_FIELDS = ("subject", "view", "label")
-RESAMPLE_CHUNK = 512
+RESAMPLE_CHUNK = 64
+"""Clips that are worked on at a time: what the processor's cache holds."""
 
 
 class Clips(ABC):
@@ -191,10 +192,12 @@ class Clips(ABC):
         after, there = self.gather(index, high, persons)
         shares = share[:, None, :, None, None]
         alone = (here != there)[..., None, None]
-        if not alone.any():
-            before += (after - before) * shares
-            return before
-        return np.where(alone, np.where(shares <= 0.5, before, after), before + (after - before) * shares)
+        nearer = np.where(shares <= 0.5, before, after) if alone.any() else before
+        # In place: fresh memory of this size costs more than the arithmetic.
+        after -= before
+        after *= shares
+        after += before
+        return after if nearer is before else np.where(alone, nearer, after)
 
     def padded(self, index: NDArray[np.int64], persons: int) -> NDArray[np.float32]:
         """Whole clips, zeros after their ends: (B, M, T, V, C) float32, T the longest of them."""
