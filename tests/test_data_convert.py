@@ -227,7 +227,7 @@ class TestStoppedAndGoneOnWith:
         assert left_out(tmp_path / "out") == left_out(tmp_path / "whole") and report.left_out == 18
         assert not (tmp_path / "out.partial").exists()
 
-    def begun(self, tmp_path, small_shards=None):
+    def begun(self, tmp_path):
         """A folder with the beginning of a conversion of 40 parts."""
         process = FORKSERVER.Process(
             target=conversions.convert_with_small_shards, args=(MadeSource(40, seconds=0.02), tmp_path / "out")

@@ -77,10 +77,17 @@ class Report:
 
     @classmethod
     def of_dict(cls, path: Path, counts: Mapping[str, Any]) -> Report:
-        """The counts that `as_dict` gave."""
-        clips, frames, left_out = (int(counts[name]) for name in ("clips", "frames", "left_out"))
-        reasons = Counter({str(reason): int(count) for reason, count in counts["reasons"].items()})
-        return cls(path, clips, frames, left_out, reasons, str(counts["first"]))
+        """The counts that `as_dict` gave.
+
+        Raises:
+            ValueError: they are none.
+        """
+        try:
+            clips, frames, left_out = (int(counts[name]) for name in ("clips", "frames", "left_out"))
+            reasons = Counter({str(reason): int(count) for reason, count in counts["reasons"].items()})
+            return cls(path, clips, frames, left_out, reasons, str(counts["first"]))
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(f"convert: {str(path)!r}: the counts in {STORE_FILE} were changed") from None
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.clips:,} clips, {self.frames:,} frames"]
@@ -105,7 +112,7 @@ def fingerprint(path: Path, source: Source, out: Path, settings: Mapping[str, An
     if path.is_dir():
         files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
     else:
-        start = re.split(r"[._]", path.name)[0]
+        start = re.split(r"[._]", path.name)[0] or path.name
         files = [file for file in path.parent.iterdir() if file.name.startswith(start) and file.is_file()]
     digest = hashlib.sha256()
     mine = tuple(f"{os.path.abspath(out)}{end}" for end in (os.sep, ".partial"))
@@ -224,7 +231,7 @@ def _finished(folder: Path) -> tuple[list[Store], int, Report]:
         try:
             shard = open_store(path)
             parts, report = int(shard.provenance["parts"]), Report.of_dict(folder, shard.provenance["counts"])
-        except (ValueError, KeyError, FileNotFoundError):
+        except (ValueError, TypeError, KeyError, FileNotFoundError):
             break
         shards.append(shard)
     # Half a shard, or one that a dying disk left: it and what follows is made again.
