@@ -188,8 +188,9 @@ class Clips(ABC):
         persons: int,
     ) -> NDArray[np.float32]:
         """(B, M, T, V, C): the frame `low` and, by its share, the frame `high`, (B, T) each."""
-        before, here = self.gather(index, low, persons)
-        after, there = self.gather(index, high, persons)
+        frames, present = self.gather(index, np.concatenate([low, high], axis=1), persons)
+        before, after = np.split(frames, 2, axis=2)
+        here, there = np.split(present, 2, axis=2)
         shares = share[:, None, :, None, None]
         alone = (here != there)[..., None, None]
         nearer = np.where(shares <= 0.5, before, after) if alone.any() else before
