@@ -13,11 +13,9 @@ Sources: PEP 307, PEP 3154 and PEP 574, and the comments of CPython's Lib/pickle
 from __future__ import annotations
 
 import codecs
-import math
 import mmap
 import pickle
 import pickletools
-import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,15 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
+from asma.data.formats._pickled_array import ArrayType, Data, PickledArray, RefusedError, Span
 
-__all__ = ["Data", "PickledArray", "mapped", "unpickle"]
-
-Data = bytes | mmap.mmap
+__all__ = ["mapped", "unpickle"]
 
 NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-ARRAY_TYPE = re.compile(r"(b1|[iuf][1248]|[SU]\d{1,5})")
 LONG = 4096
 """Bytes from which a text or bytes stay in the file, noted for an array; a value of this length is refused."""
 MOST = 1 << 25
@@ -57,58 +51,11 @@ ADMITTED = {
 """What a pickle of arrays and plain values asks for, under the module names of Python 2 and 3 and of NumPy 1 and 2."""
 
 
-@dataclass(slots=True)
-class PickledArray:
-    """An array of a pickle: where its numbers are, not the numbers.
-
-    Attributes:
-        begin, end: its bytes in the file, unless `inline` has them.
-        coded: the bytes are UTF-8 of Latin-1, as Python 3 writes bytes in protocols below 3.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype[Any] | None = None
-    fortran: bool = False
-    begin: int = 0
-    end: int = 0
-    coded: bool = False
-    inline: bytes | None = None
-
-    def read(self, data: Data) -> NDArray[Any]:
-        """The array, given the file as `unpickle` had it.
-
-        Raises:
-            ValueError: the bytes are not those of the shape and type.
-        """
-        raw = data[self.begin : self.end] if self.inline is None else self.inline
-        try:
-            raw = raw.decode("utf-8").encode("latin-1") if self.coded else raw
-            return np.frombuffer(raw, self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
-        except ValueError:  # UnicodeError too
-            raise ValueError(f"the array at byte {self.begin} must have shape {self.shape}, its bytes do not") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A long text or bytes, left in the file."""
-
-    begin: int
-    end: int
-    coded: bool
-
-
 @dataclass(frozen=True, slots=True)
 class _Call:
     """One of the calls that are admitted."""
 
     name: str
-
-
-@dataclass(slots=True)
-class _Type:
-    """A type of arrays, whose byte order a later opcode sets."""
-
-    dtype: np.dtype[Any]
 
 
 @contextmanager
@@ -141,27 +88,23 @@ def unpickle(data: Data, name: str) -> Any:
     >>> import pickle
     >>> unpickle(pickle.dumps({"a": [1, 2.5, None]}), "example.pkl")
     {'a': [1, 2.5, None]}
-    >>> unpickle(pickle.dumps(print), "a.pkl")
+    >>> unpickle(b"cos\\nsystem\\n.", "a.pkl")
     Traceback (most recent call last):
-    ValueError: a.pkl: byte 29: asks for builtins.print, which is code; only NumPy arrays and plain values are read
+    ValueError: a.pkl: byte 0: asks for os.system, which is code; only NumPy arrays and plain values are read
     """
-    machine = _Machine(data, name)
+    machine = _Machine(data)
     try:
         return machine.run()
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error, AttributeError) as error:
-        if isinstance(error, _RefusedError):
-            raise ValueError(str(error)) from None
+        if isinstance(error, RefusedError):
+            raise ValueError(f"{name}: byte {machine.at}: {error}") from None
         opcode = NAMES.get(data[machine.at], "unknown") if machine.at < len(data) else "end"
         raise ValueError(f"{name}: byte {machine.at}: must be a pickle, opcode {opcode} does not fit there") from None
 
 
-class _RefusedError(ValueError):
-    """A message that is complete."""
-
-
 class _Machine:
-    def __init__(self, data: Data, name: str) -> None:
-        self._data, self._name, self._size = data, name, len(data)
+    def __init__(self, data: Data) -> None:
+        self._data, self._size = data, len(data)
         self.at = self._next = 0
         self._left = MOST
         self._stack: list[Any] = []
@@ -188,7 +131,7 @@ class _Machine:
         return self._pop()
 
     def _refuse(self, what: str) -> NoReturn:
-        raise _RefusedError(f"{self._name}: byte {self.at}: {what}")
+        raise RefusedError(what)
 
     # Reading the file
 
@@ -248,7 +191,7 @@ class _Machine:
         """Bytes (or, with `text`, UTF-8) of a given length; `old` is Python 2's str, which is either."""
         if count > LONG:
             begin = self._skip(count)
-            span = _Span(begin, begin + count, text)
+            span = Span(begin, begin + count, text)
             self._long.add(begin)
             return self._push(span)
         raw = self._take(count)
@@ -352,9 +295,10 @@ class _Machine:
         if call.name in ("bytes", "bytearray", "encode"):
             return self._push(self._bytes(arguments))
         if call.name == "dtype":
-            return self._push(self._type(arguments[0]))
+            return self._push(ArrayType.named(arguments[0]))
         if call.name == "scalar":
-            return self._push(self._number(*arguments))
+            dtype, payload = arguments
+            return self._push(ArrayType.number(dtype, payload))
         array = PickledArray()
         if call.name == "_reconstruct" and arguments[0] == _Call("ndarray"):
             self._unfinished += 1
@@ -365,61 +309,32 @@ class _Machine:
         self._fill(array, shape, dtype, order == "F", payload)
         self._push(array)
 
-    def _bytes(self, arguments: tuple[Any, ...]) -> bytes | _Span:
+    def _bytes(self, arguments: tuple[Any, ...]) -> bytes | Span:
         """Bytes that Python 3 had to write as text (or nothing at all) in protocols below 3."""
         if len(arguments) == 2 and arguments[1] in ("latin1", "latin-1"):
             text = arguments[0]
-            if isinstance(text, _Span) and text.coded:
+            if isinstance(text, Span) and text.coded:
                 return text
             return str.encode(text, "latin-1")
         (raw,) = arguments or (b"",)
-        if not isinstance(raw, bytes | _Span):
+        if not isinstance(raw, bytes | Span):
             raise TypeError
         return raw
 
-    def _type(self, code: Any) -> _Type:
-        if not isinstance(code, str) or not ARRAY_TYPE.fullmatch(code):
-            kind = "objects, which can be code" if str(code)[:1] == "O" else "what is neither a number nor text"
-            self._refuse(f"asks for an array of {kind}")
-        return _Type(np.dtype(code))
-
-    def _number(self, dtype: Any, payload: Any) -> Any:
-        raw = payload.encode("latin-1") if isinstance(payload, str) else payload
-        if not isinstance(dtype, _Type) or not isinstance(raw, bytes) or len(raw) != dtype.dtype.itemsize:
-            raise TypeError
-        return np.frombuffer(raw, dtype.dtype)[0].item()
-
     def _build(self) -> None:
         state, target = self._pop(), self._stack[-1]
-        if type(state) is tuple and isinstance(target, _Type):
-            if any(part is not None for part in state[2:5]) or state[1] not in ("<", ">", "|", "="):
-                self._refuse("asks for an array of structures")
-            target.dtype = target.dtype.newbyteorder(state[1])
+        if type(state) is tuple and isinstance(target, ArrayType):
+            target.build(state)
         elif type(state) is tuple and isinstance(target, PickledArray) and target.dtype is None:
-            shape, dtype, fortran, payload = state[-4:]
-            self._fill(target, shape, dtype, bool(fortran), payload)
+            self._fill(target, *state[-4:])
             self._unfinished -= 1
         else:
             self._refuse("asks to change an object, which only arrays and their types need")
 
-    def _fill(self, array: PickledArray, shape: Any, dtype: Any, fortran: bool, payload: Any) -> None:
-        if isinstance(payload, list):
-            self._refuse("asks for an array of objects, which can be code")
-        if type(shape) is not tuple or not all(type(number) is int and number >= 0 for number in shape):
-            raise TypeError
-        if not isinstance(dtype, _Type) or len(shape) > 32:
-            raise TypeError
-        array.shape, array.dtype, array.fortran = shape, dtype.dtype, fortran
-        needed = math.prod(shape) * dtype.dtype.itemsize
-        if isinstance(payload, _Span):
-            array.begin, array.end, array.coded = payload.begin, payload.end, payload.coded
+    def _fill(self, array: PickledArray, shape: Any, dtype: Any, fortran: Any, payload: Any) -> None:
+        array.build(shape, dtype, bool(fortran), payload)
+        if isinstance(payload, Span):
             self._long.discard(payload.begin)
-            found = payload.end - payload.begin
-        else:
-            array.inline = payload.encode("latin-1") if isinstance(payload, str) else bytes.__add__(payload, b"")
-            found = len(array.inline)
-        if not needed <= found <= needed * (1 + array.coded):
-            self._refuse(f"asks for an array of shape {str(shape)[:80]}, {needed} bytes, got {found}")
 
     def _stop(self) -> None:
         if len(self._stack) != 1 or self._marks or self._unfinished:

@@ -28,9 +28,10 @@ from asma.data.formats._beside import FILE, Beside, Notes, channels_of, read_bes
 from asma.data.formats._files import files_in, looking, new_folder, write_text
 from asma.data.formats._names import class_names, told_by_name
 from asma.data.formats._npy import StoredArray, array_in_file, write_npy_header
+from asma.data.formats._pickled_array import Data, PickledArray
 from asma.data.formats._sides import side_of_clip, sides_of
 from asma.data.formats._tracks import clip_of, padded
-from asma.data.formats._unpickle import Data, PickledArray, mapped, unpickle
+from asma.data.formats._unpickle import mapped, unpickle
 from asma.data.source import Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from asma.data.formats._beside import Beside, Notes, beside_file, channels_of, read_beside
 from asma.data.formats._files import looking, new_files
 from asma.data.formats._names import class_names, told_by_name
+from asma.data.formats._pickled_array import Data, PickledArray
 from asma.data.formats._tracks import clip_of, padded
-from asma.data.formats._unpickle import Data, PickledArray, mapped, unpickle
+from asma.data.formats._unpickle import mapped, unpickle
 from asma.data.source import UNKNOWN, Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
