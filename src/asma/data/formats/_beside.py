@@ -21,7 +21,7 @@ from asma.data.formats._files import dump_json, json_of
 from asma.data.source import UNKNOWN, Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
-__all__ = ["FILE", "Beside", "Notes", "beside_file", "channels_of", "read_beside", "skeleton_named"]
+__all__ = ["FILE", "Beside", "Notes", "beside_file", "channels_of", "is_beside", "read_beside", "skeleton_named"]
 
 FILE = "asma.json"
 LARGEST = 1024
@@ -89,6 +89,11 @@ def beside_file(file: Path) -> Path:
     return file.with_suffix("." + FILE)
 
 
+def is_beside(file: Path) -> bool:
+    """Whether a file is not data but what stands beside it."""
+    return file.name == FILE or file.name.endswith("." + FILE)
+
+
 def read_beside(path: Path) -> Beside:
     """What stands beside a file, or in a folder.
 
@@ -145,6 +150,7 @@ class Notes:
         self._where, self._header = where, header
         self._clips: dict[str, dict[str, Any]] = {}
         self._names: set[str] = set()
+        self._keys: set[str] = set()
 
     def add(
         self, clip: Clip, *, key: str, label: int = UNKNOWN, subject: int = UNKNOWN, view: int = UNKNOWN,
@@ -155,9 +161,10 @@ class Notes:
         Raises:
             ValueError: another clip has its name.
         """
-        if clip.name in self._names:
+        if clip.name in self._names or key in self._keys:
             raise ValueError(f"{self._where}: clips must have different names, got {clip.name!r} twice")
         self._names.add(clip.name)
+        self._keys.add(key)
         told = {"name": key, "label": label, "subject": subject, "view": view, "splits": sorted(splits)}
         wanted = {key: getattr(clip, key) for key in CLIP_FIELDS} | {"splits": sorted(clip.splits)}
         differing = {key: value for key, value in wanted.items() if value != told[key]}

@@ -31,7 +31,7 @@ def looking(look: Callable[[Path], str | None]) -> Callable[[str | os.PathLike[s
     def recognise(path: str | os.PathLike[str]) -> str | None:
         try:
             return look(Path(path))
-        except (OSError, ValueError, TypeError):
+        except Exception:  # a file that makes a library stumble is not of this format
             return None
 
     return recognise
@@ -106,6 +106,8 @@ def stem_of_clip(where: str, name: str) -> str:
     stem = urllib.parse.quote(name, safe=KEPT_IN_NAMES)
     if stem.startswith("."):
         stem = "%2E" + stem[1:]
+    if stem == "asma" or stem.endswith(".asma"):  # asma.json is not a clip
+        stem = stem[:-1] + "%61"
     if not 0 < len(stem) <= LONGEST_NAME:
         raise ValueError(
             f"{where}: a clip's name must have 1 to {LONGEST_NAME} bytes to be a file's name, got {len(stem)}"

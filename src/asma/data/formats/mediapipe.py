@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data.formats._beside import FILE, Beside, Notes, read_beside
+from asma.data.formats._beside import FILE, Beside, Notes, is_beside, read_beside
 from asma.data.formats._files import json_of, looking, new_folder, place, stem_of_clip, text_of, write_text
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._numbers import kind_of, nested_array
@@ -142,7 +142,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
 
 
 def _files(base: Path) -> list[tuple[Path, str, str]]:
-    return [found for found in clip_files(base, *SUFFIXES) if not found[0].name.endswith(FILE)]
+    return [found for found in clip_files(base, *SUFFIXES) if not is_beside(found[0])]
 
 
 def _frames_of_json(file: Path, name: str) -> list[list[Pose]]:

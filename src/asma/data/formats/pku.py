@@ -178,12 +178,10 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             # Lists of videos have commas and blanks between them.
             video = stem_of_clip(FORMAT, clip.name).replace(",", "%2C").replace(" ", "%20")
             rows = padded(FORMAT, clip, header, PERSONS).reshape(clip.frames, WIDTH)
-            told_splits = []
-            for split in clip.splits:
-                benchmark, _, side = split.partition("_")
-                if benchmark in SPLIT_NAMES.values() and side in SIDES:
-                    lists.setdefault(benchmark, {side: [] for side in SIDES})[side].append(video)
-                    told_splits.append(split)
+            told_splits = _told_splits(clip)
+            for split in told_splits:
+                benchmark, side = split.split("_")
+                lists.setdefault(benchmark, {side: [] for side in SIDES})[side].append(video)
             told = told_by_name(clip.name)
             notes.add(clip, key=clip.name, label=clip.label, subject=told.subject, view=told.view, splits=told_splits)
             write_text(
@@ -195,6 +193,15 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
                 text = "".join(f"{SIDES[side]}: \n{', '.join(on)}\n" for side, on in lists[benchmark].items())
                 write_text(folder / f"cross-{kind}.txt", text)
         write_text(folder / FILE, notes.text())
+
+
+def _told_splits(clip: Clip) -> list[str]:
+    """Those of the clip's splits that a list of videos can tell: one side of a benchmark, not both."""
+    found = []
+    for benchmark in SPLIT_NAMES.values():
+        on = [split for split in (f"{benchmark}_{side}" for side in SIDES) if split in clip.splits]
+        found += on if len(on) == 1 else []
+    return found
 
 
 def _folders(base: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from asma.data.formats._beside import FILE, Beside, Notes, read_beside
+from asma.data.formats._beside import FILE, Beside, Notes, is_beside, read_beside
 from asma.data.formats._files import (
     clip_of_stem,
     dump_json,
@@ -110,7 +110,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in files_in(path, ".json") if file.name != FILE] if path.is_dir() else []
+    return [file for file in files_in(path, ".json") if not is_beside(file)] if path.is_dir() else []
 
 
 def _clip(file: Path) -> Clip | LeftOut:
