@@ -148,22 +148,31 @@ def _frames(folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
             yield match, file
 
 
-def _clips(base: Path, levels: int = 2) -> list[tuple[Path, str, str, str]]:
-    """Folder, prefix of the files, name and class of each clip."""
+def _clips(base: Path) -> list[tuple[Path, str, str, str]]:
+    """Folder, prefix of the files, name and class of each clip: of the first level that has any."""
     if not base.is_dir():
         return []
-    if prefixes := sorted({match[1] for match, _ in _frames(base)}):
-        return [(base, prefix, clip_of_stem(prefix or base.name), "") for prefix in prefixes]
-    found = []
-    for folder in folders_in(base) if levels else []:
-        inside = _clips(folder, levels - 1)
-        for place_, prefix, name, _ in inside:
-            if place_ == folder:
-                own = clip_of_stem(folder.name)
-                found.append((place_, prefix, own if len(inside) == 1 else f"{own}/{name}", ""))
-            else:
-                found.append((place_, prefix, f"{folder.name}/{name}", folder.name))
-    return found
+    if own := _clips_in(base, base.name):
+        return [(base, prefix, prefix_name, "") for prefix, prefix_name in own]
+    folders = folders_in(base)
+    found = [(folder, *clip, "") for folder in folders for clip in _named(folder, "")]
+    return found or [
+        (folder, *clip, parent.name)
+        for parent in folders
+        for folder in folders_in(parent)
+        for clip in _named(folder, f"{parent.name}/")
+    ]
+
+
+def _clips_in(folder: Path, name: str) -> list[tuple[str, str]]:
+    """Prefix of the files, and name, of each clip whose frames are in a folder."""
+    return [(prefix, clip_of_stem(prefix or name)) for prefix in sorted({match[1] for match, _ in _frames(folder)})]
+
+
+def _named(folder: Path, above: str) -> list[tuple[str, str]]:
+    """The same, called after the folder if there is one."""
+    own, inside = clip_of_stem(folder.name), _clips_in(folder, folder.name)
+    return [(prefix, above + (own if len(inside) == 1 else f"{own}/{name}")) for prefix, name in inside]
 
 
 def _numbers(found: Sequence[tuple[Path, str, str, str]]) -> int:
