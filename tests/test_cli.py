@@ -292,6 +292,12 @@ class TestConfigFile:
         with pytest.raises(ValueError, match="is not the config of a run"):
             load_config(file, PretrainConfig)
 
+    def test_options_that_came_later_may_be_missing(self) -> None:
+        """A run, a classifier or a demo of an earlier version has its clips as they were then."""
+        values = to_dict(PretrainConfig())
+        del values["data"]["persons"], values["data"]["pipeline"]
+        assert from_dict(PretrainConfig, values) == PretrainConfig()
+
     def test_whole_numbers_are_floats_too(self) -> None:
         assert from_dict(OptimiserConfig, {**to_dict(OptimiserConfig()), "lr": 1}).lr == 1.0
 

@@ -27,7 +27,7 @@ from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_pr
 from .extras import MissingExtraError, extra
 from .models import Encoder
 from .models.alignment import Mode
-from .predict import clip_of_file, clip_of_set, predict
+from .predict import clip_of_file, predict, predict_of_set
 from .prepare import Split, open_split
 from .pretrain import pretrain
 from .results import markdown
@@ -122,7 +122,7 @@ class Predict:
     model: Positional[Path]
     """Folder of a teacher or a student."""
     clips: Positional[str]
-    """An .npz file with one clip (T, V, 3); with --clip, a set of clips: "builtin", or an .npz file and its .json."""
+    """An .npz file with one clip (T, V, 3); with --clip, a set: "builtin", a store, or an .npz and its .json."""
     clip: str = ""
     """Name of a clip of the set, or its number from 0."""
 
@@ -159,7 +159,7 @@ def start_of_pretrain(arguments: Sequence[str]) -> Pretrain:
 
 def run_pretrain(options: Pretrain) -> None:
     split = open_split(options.config.data)
-    pretrain(options.config, split.train_x, split.train.skeleton, options.out, options.resume)
+    pretrain(options.config, split.prepared, split.train.skeleton, options.out, options.resume, say=print)
     print(f"{options.out}: done, {options.config.optimiser.total_steps(len(split.train))} steps")
 
 
@@ -254,8 +254,10 @@ def run_distill(options: Distill) -> None:
 
 def run_predict(options: Predict) -> None:
     model, _ = load_classifier(options.model)
-    clip = clip_of_set(open_clips(options.clips), options.clip) if options.clip else clip_of_file(options.clips)
-    print(predict(model, clip))
+    if options.clip:
+        print(predict_of_set(model, open_clips(options.clips), options.clip))
+    else:
+        print(predict(model, clip_of_file(options.clips)))
 
 
 def info(options: Info) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from asma.data._skeleton_json import fields_of, skeleton_of
 from asma.data.formats._files import dump_json, json_of
+from asma.data.header_json import header_to_json, skeleton_of_json
 from asma.data.source import UNKNOWN, Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
@@ -174,8 +174,8 @@ class Notes:
     def text(self) -> str:
         """What asma.json is to hold."""
         header = self._header
-        told: dict[str, Any] = {"name": header.title, **fields_of(header.skeleton), "channels": header.channels}
-        told |= {"classes": header.classes, "split": header.usual_split}
+        told = header_to_json(header.title, header.classes, header.skeleton, header.usual_split)
+        told["channels"] = header.channels
         return dump_json(told | ({"clips": self._clips} if self._clips else {}))
 
 
@@ -188,7 +188,7 @@ def _skeleton(name: str, told: dict[str, Any]) -> Skeleton | None:
             raise ValueError(f"{name}: joints and edges must both be lists, joints of at most {LARGEST} names")
     if len(told["joints"]) > LARGEST:
         raise ValueError(f"{name}: joints must be at most {LARGEST} names, got {len(told['joints'])}")
-    return skeleton_of(name, {"centre": 0, **told})
+    return skeleton_of_json(name, {"centre": 0, **told})
 
 
 def _clip_fields(name: str, clip: str, here: object, classes: tuple[str, ...] | None) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asma.files import sync
+
 __all__ = [
     "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "looking", "new_files", "new_folder", "place",
     "stem_of_clip", "text_of", "write_text",
@@ -167,8 +169,8 @@ def new_folder(where: str, path: Path) -> Iterator[Path]:
         yield part
         for folder, _, names in os.walk(part):
             for name in names:
-                _sync(os.path.join(folder, name))
-            _sync(folder)
+                sync(Path(folder, name))
+            sync(Path(folder))
         _check_new(where, path)
         os.replace(part, path)
     finally:
@@ -195,11 +197,3 @@ def _check_new(where: str, path: Path) -> None:
         raise FileNotFoundError(f"{where}: the folder must exist, {str(path.parent)!r} is none")
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{where}: there must be nothing at {str(path)!r} yet, got a file or folder")
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

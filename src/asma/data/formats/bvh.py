@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data._skeleton_json import skeleton_of
 from asma.data.formats._beside import LARGEST, Beside, read_beside
 from asma.data.formats._files import looking, place, text_of
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._tracks import clip_of
+from asma.data.header_json import skeleton_of_json
 from asma.data.source import Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
@@ -133,7 +133,7 @@ def _skeleton(motion: _Motion) -> Skeleton:
             name = f"{joint.name}_{count}"
         names.append(name)
     edges = [(at, joint.parent) for at, joint in enumerate(motion.joints) if at]
-    return skeleton_of(FORMAT, {"joints": names, "edges": edges, "centre": 0})
+    return skeleton_of_json(FORMAT, {"joints": names, "edges": edges, "centre": 0})
 
 
 def _positions(motion: _Motion) -> NDArray[np.float32]:
