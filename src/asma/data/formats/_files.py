@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import urllib.parse
 import uuid
@@ -13,11 +14,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asma.data.source import LeftOut
 from asma.files import sync
 
 __all__ = [
-    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "looking", "new_files", "new_folder", "place",
-    "stem_of_clip", "text_of", "write_text",
+    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "left_out", "looking", "new_files", "new_folder",
+    "place", "stem_of_clip", "text_of", "write_text",
 ]  # fmt: skip
 
 LONGEST_NAME = 200
@@ -58,6 +60,14 @@ def folders_in(folder: Path) -> list[Path]:
 def place(path: Path, base: Path) -> str:
     """How messages call a file: its path below the source, or its name."""
     return path.relative_to(base).as_posix() if path != base and path.is_relative_to(base) else path.name
+
+
+def left_out(source: str, error: Exception) -> LeftOut:
+    """A file that could not be read; what the message says of the place goes to the place."""
+    text = str(error).removeprefix(f"{source}: ")
+    if match := re.fullmatch(r"((?:line|frame|byte) \d+): (.*)", text, re.DOTALL):
+        return LeftOut(f"{source}: {match[1]}", match[2])
+    return LeftOut(source, text)
 
 
 def text_of(path: Path, name: str) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asma.data.formats._beside import LARGEST, Beside, read_beside
-from asma.data.formats._files import looking, place, text_of
+from asma.data.formats._files import left_out, looking, place, text_of
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._tracks import clip_of
 from asma.data.header_json import skeleton_of_json
@@ -90,7 +90,7 @@ class BvhSource:
         try:
             motion = _read(found.path, source)
         except (ValueError, OSError) as error:
-            return LeftOut(source, str(error))
+            return left_out(source, error)
         if _skeleton(motion) != self.header.skeleton:
             return LeftOut(source, f"the joints must be those of {self.parts[0]}, in the same tree, they are not")
         data = _positions(motion)
@@ -218,6 +218,13 @@ class _Words:
             raise self.fault(rule)
         return self._left.pop()
 
+    def name_of_joint(self) -> str:
+        """The rest of the line up to a brace: there are names with blanks in them."""
+        name = [self.word("a joint's name")]
+        while self._left and self._left[-1] != "{":
+            name.append(self._left.pop())
+        return " ".join(name)
+
     def number(self, rule: str) -> float:
         try:
             value = float(self.peek())
@@ -261,7 +268,7 @@ def _read(file: Path, name: str) -> _Motion:
     words.must("HIERARCHY")
     words.must("ROOT")
     open_joints: list[int] = []
-    _begin_joint(words, motion, _name(words), open_joints)
+    _begin_joint(words, motion, words.name_of_joint(), open_joints)
     while open_joints:
         joint = motion.joints[open_joints[-1]]
         if words.next_is("}"):
@@ -272,7 +279,7 @@ def _read(file: Path, name: str) -> _Motion:
         elif words.next_is("CHANNELS"):
             joint.channels = tuple(_channel(words) for _ in range(words.count("a number of channels", len(CHANNELS))))
         elif words.next_is("JOINT"):
-            _begin_joint(words, motion, _name(words), open_joints)
+            _begin_joint(words, motion, words.name_of_joint(), open_joints)
         elif words.next_is("End", "Site"):
             _begin_joint(words, motion, f"{joint.name}_end", open_joints)
         else:
@@ -288,14 +295,6 @@ def _read(file: Path, name: str) -> _Motion:
             f"{name}: must have at most {MOST_PLACES} joints in all frames, got {len(motion.joints)} in {frames}"
         )
     return motion
-
-
-def _name(words: _Words) -> str:
-    """A joint's name, which may have blanks in it."""
-    name = [words.word("a joint's name")]
-    while words.peek() not in ("{", ""):
-        name.append(words.word("a joint's name"))
-    return " ".join(name)
 
 
 def _begin_joint(words: _Words, motion: _Motion, name: str, open_joints: list[int]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asma.data.formats._beside import FILE, Beside, read_beside
-from asma.data.formats._files import looking, place
+from asma.data.formats._files import left_out, looking, place
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._tracks import clip_of
 from asma.data.source import Clip, Header, LeftOut
@@ -94,7 +94,7 @@ class C3dSource:
             markers, data = _read(found.path)
             columns = [_column(markers, joint) for joint in self.header.skeleton.names]
         except (ValueError, OSError) as error:
-            return LeftOut(source, str(error))
+            return left_out(source, error)
         return clip_of(data[:, None, columns], name=found.name, label=found.label, source=source)
 
 

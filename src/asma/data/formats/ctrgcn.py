@@ -43,6 +43,8 @@ PERSONS, JOINTS, CHANNELS, FRAMES = 2, 25, 3, 300
 WIDTH = PERSONS * JOINTS * CHANNELS
 PART = 256
 """Clips of a part: 46 MB of (300, 150) float32."""
+BLOCK = 64
+"""Clips in memory while a compressed array is unpacked."""
 MOST_CLASSES = 10_000
 
 
@@ -211,5 +213,5 @@ def _sides(file: Path) -> list[Side]:
 def _rows(array: StoredArray, begin: int, end: int) -> Iterable[NDArray[Any]]:
     """Rows one by one; [begin, end) is the whole of a compressed array."""
     if array.compressed:
-        return (row for block in array.blocks(PART) for row in block)
+        return (row for block in array.blocks(BLOCK) for row in block)
     return array.mapped()[begin:end]

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asma.data.formats._beside import FILE, Beside, Notes, is_beside, read_beside
-from asma.data.formats._files import json_of, looking, new_folder, place, stem_of_clip, text_of, write_text
+from asma.data.formats._files import json_of, left_out, looking, new_folder, place, stem_of_clip, text_of, write_text
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._numbers import kind_of, nested_array
 from asma.data.formats._people import Pose, clip_of_poses, people_in
@@ -106,7 +106,7 @@ class MediapipeSource:
         try:
             frames = read(found.path, source)
         except (ValueError, OSError) as error:
-            return LeftOut(source, str(error))
+            return left_out(source, error)
         return clip_of_poses(frames, name=found.name, label=found.label, source=source)
 
 

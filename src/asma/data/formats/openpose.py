@@ -25,6 +25,7 @@ from asma.data.formats._files import (
     files_in,
     folders_in,
     json_of,
+    left_out,
     looking,
     new_folder,
     place,
@@ -101,11 +102,12 @@ class OpenposeSource:
         if last - first + 1 > len(files) + LONGEST_GAP:
             return LeftOut(source, f"frames must be numbered one after the other, got {first} to {last} and gaps")
         frames: list[list[Pose]] = [[] for _ in range(first, last + 1)]
-        try:
-            for number, file in files.items():
-                frames[number - first] = _poses(file, self.header.skeleton.num_joints)
-        except (ValueError, OSError) as error:
-            return LeftOut(source, str(error))
+        for number, file in files.items():
+            name = place(file, self._base)
+            try:
+                frames[number - first] = _poses(file, name, self.header.skeleton.num_joints)
+            except (ValueError, OSError) as error:
+                return left_out(name, error)
         return clip_of_poses(frames, name=found.name, label=found.label, source=source)
 
 
@@ -184,7 +186,7 @@ def _numbers(found: Sequence[tuple[Path, str, str, str]]) -> int:
             if left < 0:
                 return 75
             try:
-                for person in _people(file):
+                for person in _people(file, file.name):
                     if isinstance(numbers := person.get(KEY), list) and len(numbers) in LAYOUTS:
                         return len(numbers)
             except (ValueError, OSError):
@@ -192,20 +194,20 @@ def _numbers(found: Sequence[tuple[Path, str, str, str]]) -> int:
     return 75
 
 
-def _people(file: Path) -> list[dict[str, Any]]:
-    found = json_of(file, file.name)
+def _people(file: Path, name: str) -> list[dict[str, Any]]:
+    found = json_of(file, name)
     people = found.get("people") if isinstance(found, dict) else None
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
-        raise ValueError(f"{file.name}: must be an object with a list of people")
+        raise ValueError(f"{name}: must be an object with a list of people")
     return people
 
 
-def _poses(file: Path, joints: int) -> list[Pose]:
+def _poses(file: Path, name: str, joints: int) -> list[Pose]:
     poses = []
-    for at, person in enumerate(_people(file)):
+    for at, person in enumerate(_people(file, name)):
         if person.get(KEY) == []:  # OpenPose without its body network
             continue
-        numbers = nested_array(person.get(KEY), (3 * joints,), f"{file.name}: people[{at}].{KEY}").reshape(joints, 3)
+        numbers = nested_array(person.get(KEY), (3 * joints,), f"{name}: people[{at}].{KEY}").reshape(joints, 3)
         told = person.get("person_id")
         own = told[0] if isinstance(told, list) and len(told) == 1 and type(told[0]) is int and told[0] >= 0 else None
         poses.append(Pose(numbers, numbers[:, :2] * (numbers[:, 2:] > 0), own))

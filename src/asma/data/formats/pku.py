@@ -125,7 +125,8 @@ class PkuSource:
             return
         label_name = place(label_file, self._base)
         intervals = list(_intervals(text_of(label_file, label_name), label_name, self._moved))
-        rows, damaged = _rows(skeleton_file, place(skeleton_file, self._base))
+        rows_name = place(skeleton_file, self._base)
+        rows, damaged = _rows(text_of(skeleton_file, rows_name))
         for interval in intervals:
             if isinstance(interval, LeftOut):
                 yield interval
@@ -138,7 +139,7 @@ class PkuSource:
                 yield LeftOut(source, f"frames must begin in [0, {len(rows)}) and end later, got {begin} to {end}")
                 continue
             if bad := [row for row in damaged if begin <= row < end]:
-                yield LeftOut(source, damaged[bad[0]])
+                yield LeftOut(f"{rows_name}: line {bad[0] + 1}", f"{damaged[bad[0]]}, in clip {name!r}")
                 continue
             told = told_by_name(name)
             yield clip_of(
@@ -239,9 +240,9 @@ def _intervals(text: str, name: str, moved: tuple[int, int]) -> Iterator[tuple[i
         yield at, label - 1, start + moved[0], end + moved[1]
 
 
-def _rows(file: Path, name: str) -> tuple[NDArray[np.float64], dict[int, str]]:
+def _rows(text: str) -> tuple[NDArray[np.float64], dict[int, str]]:
     """(frames, 150), and what is wrong with those frames that are damaged, which are zeros."""
-    lines = text_of(file, name).replace("\r\n", "\n").rstrip().split("\n")
+    lines = text.replace("\r\n", "\n").rstrip().split("\n")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -258,7 +259,7 @@ def _rows(file: Path, name: str) -> tuple[NDArray[np.float64], dict[int, str]]:
                 raise ValueError(f"got {len(numbers)}")
             rows[at] = [float(number) for number in numbers]
         except ValueError as error:
-            damaged[at] = f"{name}: line {at + 1}: a frame must be {WIDTH} numbers, {str(error)[:60]}"
+            damaged[at] = f"a frame must be {WIDTH} numbers, {str(error)[:60]}"
     return rows, damaged
 
 

@@ -19,6 +19,7 @@ from asma.data.formats._files import (
     dump_json,
     files_in,
     json_of,
+    left_out,
     looking,
     new_folder,
     stem_of_clip,
@@ -124,6 +125,6 @@ def _clip(file: Path) -> Clip | LeftOut:
             raise ValueError("label must be an integer from 1")
         data = nested_array(found.get("skeletons"), (None, JOINTS, CHANNELS), "skeletons")
     except (ValueError, OSError) as error:
-        return LeftOut(file.name, str(error))
+        return left_out(file.name, error)
     told = told_by_name(name)
     return clip_of(data[:, None], name=name, label=label - 1, subject=told.subject, view=told.view, source=file.name)

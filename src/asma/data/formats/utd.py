@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asma.data.formats._beside import FILE, Beside, Notes, read_beside
-from asma.data.formats._files import files_in, looking, new_folder, write_text
+from asma.data.formats._files import files_in, left_out, looking, new_folder, write_text
 from asma.data.formats._mat5 import read_matrix, write_matrix
 from asma.data.formats._names import UTD_CLASSES, told_by_name
 from asma.data.formats._tracks import clip_of, padded
@@ -118,7 +118,7 @@ def _clip(file: Path) -> Clip | LeftOut:
     try:
         data = _matrix(file)
     except (ValueError, OSError) as error:
-        return LeftOut(file.name, str(error))
+        return left_out(file.name, error)
     return clip_of(
         data.transpose(2, 0, 1)[:, None], name=_stem(file), label=told.action - 1, subject=told.subject,
         source=file.name,
