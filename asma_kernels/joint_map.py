@@ -24,6 +24,7 @@ MISSING = ("error", "zero", "nearest")
 # One meaning has one name. Sides come first (shoulder_left is left_shoulder) before these are looked up.
 _SYNONYMS = {
     "hip_center": "pelvis",
+    "mid_hip": "pelvis",
     "base_of_spine": "pelvis",
     "middle_of_spine": "torso",
     "spine": "torso",
@@ -36,6 +37,7 @@ _SYNONYMS = {
 _MEANINGS = {
     "ntu25": {"spine": "shoulder_centre"},
     "openpose18": {"neck": "shoulder_centre"},
+    "openpose25": {"neck": "shoulder_centre"},
     "florence15": {"neck": "shoulder_centre"},
 }
 # What a joint is the mean of where it is not a joint itself.
@@ -46,6 +48,8 @@ _MEANS = {
     "head": ("left_ear", "right_ear"),
     "left_hand": ("left_index", "left_pinky"),
     "right_hand": ("right_index", "right_pinky"),
+    "left_foot": ("left_big_toe", "left_small_toe"),
+    "right_foot": ("right_big_toe", "right_small_toe"),
 }
 # The joint next to it in the body, for missing="nearest".
 _NEIGHBOURS = {
@@ -59,6 +63,7 @@ _NEIGHBOURS = {
     **{f"{side}_{part}": f"{side}_hand" for side in ("left", "right") for part in ("hand_tip", "thumb")},
     **{f"{side}_{part}": f"{side}_hand_tip" for side in ("left", "right") for part in ("index", "pinky")},
     **{f"{side}_{part}": f"{side}_ankle" for side in ("left", "right") for part in ("foot", "heel")},
+    **{f"{side}_{part}_toe": f"{side}_foot" for side in ("left", "right") for part in ("big", "small")},
 }
 
 

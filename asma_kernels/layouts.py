@@ -122,6 +122,28 @@ LAYOUTS: Mapping[str, Layout] = {
             "trunk": (0, 1, 14, 15, 16, 17),
         },
     ),
+    # OpenPose's 25 body keypoints (BODY_25, its default model) with the pairs that OpenPose draws: the neck carries both
+    # arms, the face and, through the middle of the hips, the legs; the feet have two toes and a heel.
+    "openpose25": Layout(
+        names=_names(
+            "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip "
+            "right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear "
+            "left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"
+        ),
+        edges=(
+            (1, 8), (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (10, 11), (8, 12), (12, 13),
+            (13, 14), (1, 0), (0, 15), (15, 17), (0, 16), (16, 18), (14, 19), (19, 20), (14, 21), (11, 22), (22, 23),
+            (11, 24),
+        ),
+        centre=8,
+        parts={
+            "left_arm": (5, 6, 7),
+            "right_arm": (2, 3, 4),
+            "left_leg": (12, 13, 14, 19, 20, 21),
+            "right_leg": (9, 10, 11, 22, 23, 24),
+            "trunk": (0, 1, 8, 15, 16, 17, 18),
+        },
+    ),
     # COCO's 17 keypoints with the edges of pyskl, a tree around the nose (COCO's own person skeleton has cycles).
     "coco17": Layout(
         names=_names(

@@ -11,7 +11,7 @@ from asma_kernels import Skeleton
 from asma_kernels.joint_map import picks
 
 FIVE = ("ntu25", "coco17", "openpose18", "ucla20", "utd20")
-BODIES = (*FIVE, "ntu25-pyskl", "florence15", "mediapipe33")
+BODIES = (*FIVE, "ntu25-pyskl", "florence15", "mediapipe33", "openpose25")
 
 
 def of(name):
@@ -78,6 +78,10 @@ def test_what_corresponds():
     assert torch.equal(ucla.map_to(utd) @ utd.map_to(ucla), torch.eye(20))
     matrix = of("mediapipe33").map_to(ntu, "zero")
     assert weights(matrix, of("mediapipe33"), ntu, "left_hand") == {"left_index": 0.5, "left_pinky": 0.5}
+    matrix = of("openpose25").map_to(ntu, "zero")
+    assert weights(matrix, of("openpose25"), ntu, "base_of_spine") == {"mid_hip": 1}
+    assert weights(matrix, of("openpose25"), ntu, "spine") == {"neck": 1}
+    assert weights(matrix, of("openpose25"), ntu, "left_foot") == {"left_big_toe": 0.5, "left_small_toe": 0.5}
 
 
 def test_nearest():

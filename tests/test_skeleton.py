@@ -21,6 +21,7 @@ LAYOUT_SIZES = {
     "ucla20": 20,
     "utd20": 20,
     "openpose18": 18,
+    "openpose25": 25,
     "coco17": 17,
     "florence15": 15,
     "mediapipe33": 33,
@@ -167,6 +168,18 @@ def test_layout_agrees_with_the_data_set(layout: str, stem: str) -> None:
     assert list(skeleton.names) == described["joints"]
     assert [list(edge) for edge in skeleton.edges] == described["edges"]
     assert skeleton.centre == described["centre"]
+
+
+def test_openpose25_agrees_with_openpose18_where_both_have_the_joint() -> None:
+    body, coco = Skeleton.builtin("openpose25"), Skeleton.builtin("openpose18")
+    assert set(coco.names) < set(body.names)
+    assert body.names[:8] == coco.names[:8]
+    assert body.names[15:19] == coco.names[14:]
+    # The arms and the face hang as they do there; the hips hang at their middle, not at the shoulders.
+    named = [{frozenset(skeleton.names[joint] for joint in edge) for edge in skeleton.edges} for skeleton in (body, coco)]
+    assert named[1] - named[0] == {frozenset(("left_hip", "left_shoulder")), frozenset(("right_hip", "right_shoulder"))}
+    middle = {joint for edge in named[0] if "mid_hip" in edge for joint in edge - {"mid_hip"}}
+    assert middle == {"neck", "left_hip", "right_hip"}
 
 
 def test_mediapipe33_adds_only_the_edges_that_join_the_pieces() -> None:

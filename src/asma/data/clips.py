@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import uuid
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asma.data._clip_checks import INTEGER_FIELDS, checked_fields
+from asma.data._skeleton_json import fields_of, skeleton_of
 from asma_kernels.skeleton import Skeleton
 
 __all__ = ["ClipSet", "load_clips", "save_clips"]
@@ -241,7 +241,7 @@ def load_clips(path: str | os.PathLike[str]) -> ClipSet:
     header = _read_json(npz_path.with_suffix(".json"))
     arrays = _read_npz(npz_path)
     try:
-        skeleton = _read_skeleton(header)
+        skeleton = skeleton_of("load_clips", header)
         arrays.setdefault("view", np.zeros(np.shape(arrays["label"]), np.int64))
         fields = checked_fields("load_clips", {**arrays, "classes": header["classes"]}, skeleton)
     except ValueError as error:
@@ -280,36 +280,6 @@ def _need_keys(path: Path, keys: tuple[str, ...], found: dict[str, Any]) -> None
         raise ValueError(f"load_clips: {str(path)!r} must hold {', '.join(keys)}, it lacks {', '.join(missing)}")
 
 
-def _read_skeleton(header: dict[str, Any]) -> Skeleton:
-    try:
-        flip = header["flip"] if "flip" in header else _flip_of_names(header["joints"])
-        name, parents = str(header.get("layout", "custom")), header.get("parents")
-        skeleton = Skeleton.from_edges(header["edges"], header["joints"], header["centre"], flip, name, parents)
-    except ValueError as error:
-        raise ValueError(f"load_clips: joints, edges and centre must make a skeleton, but {error}") from None
-    for layout in map(Skeleton.builtin, Skeleton.layouts()):
-        if skeleton.name in ("custom", layout.name) and _same_graph(skeleton, layout):
-            return layout
-    return skeleton
-
-
-def _same_graph(skeleton: Skeleton, other: Skeleton) -> bool:
-    """Whether joints, centre, flip and edges in any order and direction are the same."""
-    edges, others = ({frozenset(edge) for edge in each.edges} for each in (skeleton, other))
-    return (skeleton.names, skeleton.centre, skeleton.flip_joints, edges) == (
-        other.names, other.centre, other.flip_joints, others
-    )  # fmt: skip
-
-
-def _flip_of_names(names: object) -> list[int] | None:
-    """Joint -> its mirror image by the words left and right in the names; None if a joint has no partner."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return None
-    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-    mirrored = ["".join(swap.get(word, word) for word in re.split("(left|right|Left|Right)", name)) for name in names]
-    return [names.index(name) for name in mirrored] if set(mirrored) == set(names) else None
-
-
 def save_clips(path: str | os.PathLike[str], clips: ClipSet) -> None:
     """Write a clip set as `path` (.npz) and the .json beside it, so that `load_clips` gives an equal one.
 
@@ -324,17 +294,11 @@ def save_clips(path: str | os.PathLike[str], clips: ClipSet) -> None:
         raise ValueError(f"save_clips: a file must end in .npz, got {str(path)!r}")
     if not npz_path.parent.is_dir():
         raise FileNotFoundError(f"save_clips: the folder must exist, {str(npz_path.parent)!r} is none")
-    skeleton = clips.skeleton
     header = {
         "name": clips.title,
         "classes": clips.classes,
-        "joints": skeleton.names,
-        "edges": skeleton.edges,
-        "centre": skeleton.centre,
+        **fields_of(clips.skeleton),
         "split": clips.usual_split,
-        "layout": skeleton.name,
-        "flip": skeleton.flip_joints,
-        "parents": skeleton.parent_joints,
     }
     suffix = f".{uuid.uuid4().hex}.tmp"
     json_path = npz_path.with_suffix(".json")
