@@ -176,7 +176,9 @@ def test_openpose25_agrees_with_openpose18_where_both_have_the_joint() -> None:
     assert body.names[:8] == coco.names[:8]
     assert body.names[15:19] == coco.names[14:]
     # The arms and the face hang as they do there; the hips hang at their middle, not at the shoulders.
-    named = [{frozenset(skeleton.names[joint] for joint in edge) for edge in skeleton.edges} for skeleton in (body, coco)]
+    named = [
+        {frozenset(skeleton.names[joint] for joint in edge) for edge in skeleton.edges} for skeleton in (body, coco)
+    ]
     assert named[1] - named[0] == {frozenset(("left_hip", "left_shoulder")), frozenset(("right_hip", "right_shoulder"))}
     middle = {joint for edge in named[0] if "mid_hip" in edge for joint in edge - {"mid_hip"}}
     assert middle == {"neck", "left_hip", "right_hip"}
