@@ -38,6 +38,39 @@ ASMA_INLINE Masks masks_of(const char* block) {
       bits(_mm256_cmpeq_epi8(_mm256_min_epu8(low, space), low), _mm256_cmpeq_epi8(_mm256_min_epu8(high, space), high)),
       bits(_mm256_cmpeq_epi8(low, end), _mm256_cmpeq_epi8(high, end))};
 }
+
+// For each number of decimals, how the digit before the point and they come to the right end of 16 bytes.
+constexpr int kMostDecimals = 14;
+struct Shuffles {
+  alignas(16) uint8_t bytes[kMostDecimals + 1][16];
+};
+constexpr Shuffles shuffles() {
+  Shuffles made{};
+  for (int decimals = 0; decimals <= kMostDecimals; ++decimals) {
+    for (int to = 0; to < 16; ++to) {
+      const int digit = to - (15 - decimals);
+      made.bytes[decimals][to] = static_cast<uint8_t>(digit < 0 ? 0x80 : digit == 0 ? 0 : digit + 1);  // 0x80 gives 0
+    }
+  }
+  return made;
+}
+constexpr Shuffles kShuffles = shuffles();
+
+// The digits of "d.dd", `decimals` of them behind the point; false where one of them is none. Reads 16 bytes.
+ASMA_INLINE bool digits_of(const char* word, uint64_t decimals, int32_t* upper, int32_t* lower) {
+  const auto* shuffle = reinterpret_cast<const __m128i*>(kShuffles.bytes[decimals]);
+  __m128i digits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(word));
+  digits = _mm_shuffle_epi8(_mm_sub_epi8(digits, _mm_set1_epi8('0')), _mm_load_si128(shuffle));
+  const __m128i beyond_nine = _mm_subs_epu8(digits, _mm_set1_epi8(9));
+  if (!_mm_testz_si128(beyond_nine, beyond_nine)) return false;
+  // Pairs, fours, eights.
+  __m128i sums = _mm_maddubs_epi16(digits, _mm_set1_epi16(1 << 8 | 10));
+  sums = _mm_madd_epi16(sums, _mm_set1_epi32(1 << 16 | 100));
+  sums = _mm_madd_epi16(_mm_packus_epi32(sums, sums), _mm_set1_epi32(1 << 16 | 10000));
+  *upper = _mm_cvtsi128_si32(sums);
+  *lower = _mm_extract_epi32(sums, 1);
+  return true;
+}
 #else
 // Eight bytes at a time: the highest bit of each byte says it, and a product brings these bits together.
 ASMA_INLINE uint64_t bits(uint64_t highest) { return (highest >> 7) * 0x0102040810204080 >> 56; }
@@ -55,6 +88,29 @@ ASMA_INLINE Masks masks_of(const char* block) {
   }
   return masks;
 }
+
+constexpr int kMostDecimals = 8;
+
+// The digits of "d.dd", `decimals` of them behind the point; false where one of them is none. Reads 10 bytes.
+ASMA_INLINE bool digits_of(const char* word, uint64_t decimals, int32_t* upper, int32_t* lower) {
+  // The decimals into the upper bytes, zeros before them: bytes behind the end fall out.
+  constexpr uint64_t zeros = 0x3030303030303030, high = 0xF0F0F0F0F0F0F0F0;
+  const int spare = 8 * static_cast<int>(8 - decimals);
+  uint64_t bytes;
+  __builtin_memcpy(&bytes, word + 2, sizeof bytes);
+  bytes = (bytes << spare) | (zeros >> 8) >> (56 - spare);
+  const auto first = static_cast<uint8_t>(word[0] - '0');
+  if (first > 9 || ((bytes & high) ^ zeros) | (((bytes + 0x0606060606060606) & high) ^ zeros)) return false;
+  // Pairs, fours, eights.
+  bytes -= zeros;
+  bytes = bytes * 10 + (bytes >> 8);
+  constexpr uint64_t pairs = 0x000000FF000000FF;
+  bytes = (bytes & pairs) * (100 + (1000000ull << 32)) + ((bytes >> 16) & pairs) * (1 + (10000ull << 32));
+  constexpr int32_t wholes[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+  *upper = 0;
+  *lower = first * wholes[decimals] + static_cast<int32_t>(bytes >> 32);
+  return true;
+}
 #endif
 
 struct Word {
@@ -71,42 +127,29 @@ Word word_after(const char* at, const char* end) {
   return {begin, at};
 }
 
-// A number as whole / divisor. The sign is the divisor's, so that -0.0 has one. Both are exact doubles, so one rounding
-// gives what float() gives (W. D. Clinger, How to read floating point numbers accurately, PLDI 1990).
+// Numbers as (upper * 10^8 + lower) / divisor. The sign is the divisor's, so that -0.0 has one. Dividend and divisor
+// are exact doubles, so one rounding gives what float() gives (W. D. Clinger, How to read floating point numbers
+// accurately, PLDI 1990).
 struct Quotients {
-  int32_t whole[kNumbers];
+  int32_t upper[kNumbers], lower[kNumbers];
   double divisor[kNumbers];
   int hard;  // how many numbers have another notation, their places and values
   int place[kNumbers];
   float value[kNumbers];
 };
 
-constexpr int32_t kWholes[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-constexpr double kDivisors[2][9] = {{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8},
-                                    {-1e0, -1e1, -1e2, -1e3, -1e4, -1e5, -1e6, -1e7, -1e8}};
+constexpr double kDivisors[2][15] = {
+    {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14},
+    {-1e0, -1e1, -1e2, -1e3, -1e4, -1e5, -1e6, -1e7, -1e8, -1e9, -1e10, -1e11, -1e12, -1e13, -1e14}};
 
-// "d.d" to "d.dddddddd" with or without '-', as most coordinates in metres are written. Reads up to 11 bytes.
-ASMA_INLINE bool parse_metres(const char* word, const char* end, int32_t* whole, double* divisor) {
+// "d.d" and more decimals with or without '-', as most coordinates in metres are written.
+ASMA_INLINE bool parse_metres(const char* word, const char* end, int place, Quotients* out) {
   const bool negative = *word == '-';
   word += negative;
   const auto decimals = static_cast<uint64_t>(end - word - 2);
-  const auto first = static_cast<unsigned char>(word[0] - '0');
-  if (decimals - 1 > 7 || word[1] != '.' || first > 9) return false;
-  // The decimals into the upper bytes, zeros before them: bytes behind the end fall out.
-  constexpr uint64_t zeros = 0x3030303030303030, high = 0xF0F0F0F0F0F0F0F0;
-  const int spare = 8 * static_cast<int>(8 - decimals);
-  uint64_t bytes;
-  __builtin_memcpy(&bytes, word + 2, sizeof bytes);
-  bytes = (bytes << spare) | (zeros >> 8) >> (56 - spare);
-  if (((bytes & high) ^ zeros) | (((bytes + 0x0606060606060606) & high) ^ zeros)) return false;
-  // Eight digits in three steps: pairs, fours, all.
-  bytes -= zeros;
-  bytes = bytes * 10 + (bytes >> 8);
-  constexpr uint64_t pairs = 0x000000FF000000FF;
-  bytes = (bytes & pairs) * (100 + (1000000ull << 32)) + ((bytes >> 16) & pairs) * (1 + (10000ull << 32));
-  *whole = first * kWholes[decimals] + static_cast<int32_t>(bytes >> 32);
-  *divisor = kDivisors[negative][decimals];
-  return true;
+  if (decimals - 1 >= kMostDecimals || word[1] != '.') return false;
+  out->divisor[place] = kDivisors[negative][decimals];
+  return digits_of(word, decimals, out->upper + place, out->lower + place);
 }
 
 class Parser {
@@ -188,7 +231,10 @@ class Parser {
     for (int number = 0; number < kNumbers; number += 3)
       if (!joint(number)) return false;
     float* const xyz = out_.xyz + kNumbers * out_.bodies;
-    for (int i = 0; i < kNumbers; ++i) xyz[i] = static_cast<float>(quotients_.whole[i] / quotients_.divisor[i]);
+    for (int i = 0; i < kNumbers; ++i) {
+      const double dividend = quotients_.upper[i] * 1e8 + quotients_.lower[i];
+      xyz[i] = static_cast<float>(dividend / quotients_.divisor[i]);
+    }
     for (int i = 0; i < quotients_.hard; ++i) xyz[quotients_.place[i]] = quotients_.value[i];
     ++out_.bodies;
     return true;
@@ -210,11 +256,11 @@ class Parser {
       }
       before = word.end;
       const int place = number + axis;
-      if (parse_metres(word.begin, word.end, quotients_.whole + place, quotients_.divisor + place)) continue;
+      if (parse_metres(word.begin, word.end, place, &quotients_)) continue;
       if (!parse_float(word.begin, word.end, quotients_.value + quotients_.hard))
         return fail(static_cast<Rule>(static_cast<int>(Rule::x) + axis), word.begin, word.end);
       quotients_.place[quotients_.hard++] = place;
-      quotients_.whole[place] = 0;
+      quotients_.upper[place] = quotients_.lower[place] = 0;
       quotients_.divisor[place] = 1;
     }
     return true;

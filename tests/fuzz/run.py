@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-LEVELS = {"generic": [], "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"]}
+LEVELS = {"generic": [], "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]}
 LONGEST = 4096
 WORDS = [
     "25",
@@ -44,7 +44,7 @@ def seeds() -> dict[str, str]:
     def body(id: int, joints: list[str]) -> list[str]:
         return [BODY.format(id), "25", *(joints * 25)[:25]]
 
-    plain = [JOINT.format(0.2181153, -0.1725972, 3.785547)]
+    plain = [JOINT.format(0.2181153, -0.1725972, 3.785547), JOINT.format("0.001234567", "-9.12345678901234", "1.5")]
     hard = [
         JOINT.format("1.5e-05", "-0", "+12.25"),
         JOINT.format("nan", ".5", "123456789.123456789"),
