@@ -75,6 +75,7 @@ def test_recognise(tmp_path):
     assert ntu.recognise(tmp_path) is None
     folder_of(tmp_path, **{f"a/b/{NAME}": "0", "S001C001P001R001A002": "x", "S01C001P001R001A002": "", ".hidden/x": ""})
     (tmp_path / "notes.txt").touch()
+    folder_of(tmp_path, **{f"1/2/3/4/5/{NAME}": "0"})
     assert ntu.recognise(tmp_path) == "2 NTU .skeleton files"
     assert ntu.recognise(str(tmp_path / "a")) == "1 NTU .skeleton file"
     assert ntu.recognise(tmp_path / f"a/b/{NAME}.skeleton") == "1 NTU .skeleton file"
@@ -156,6 +157,14 @@ def test_links_to_folders_do_not_go_in_circles(tmp_path):
     folder_of(tmp_path, **{f"a/{NAME}": one_person()})
     (tmp_path / "a/b").symlink_to(tmp_path)
     assert len(clips_of(ntu.open_source(tmp_path))) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_read_is_said(tmp_path):
+    folder_of(tmp_path, **{NAME: one_person(), f"locked/{NAME}": one_person()})
+    (tmp_path / "locked").chmod(0)
+    with pytest.raises(PermissionError, match="locked"):
+        ntu.open_source(tmp_path)
 
 
 def test_parts_are_small_and_can_be_read_by_any_process(tmp_path):

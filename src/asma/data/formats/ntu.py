@@ -10,7 +10,7 @@ Source: Matlab/read_skeleton_file.m of https://github.com/shahroudy/NTURGB-D.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ MOST_PERSONS = 64
 """Bodies that a frame may hold; a sensor finds six."""
 PART = 64
 """Files of a part: about 15 MB of text."""
+LEVELS = 4
+"""How deep below a folder files are looked for."""
 OWN_SETUP = 900
 """From here on setups are of clips whose names are not NTU's, and no such name is in the lists of bad clips."""
 
@@ -56,7 +58,7 @@ def open_source(
     threads: int = 1,
     classes: Sequence[str] | None = None,
 ) -> NtuSource:
-    """A folder of .skeleton files and the folders below it, or one file.
+    """A folder of .skeleton files and the folders below it, four levels deep, or one file.
 
     Args:
         clean: how bodies become persons; by default all steps, but none where an asma.json lies in the folder, as
@@ -68,12 +70,12 @@ def open_source(
     Raises:
         FileNotFoundError: there is nothing at the path.
         ValueError: there is no NTU file, or asma.json is damaged.
-        OSError: the folder cannot be read.
+        OSError: a folder cannot be read.
     """
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"{FORMAT}: the folder must exist, {str(folder)!r} is none")
-    files = _files(folder)
+    files = _files(folder, _refuse)
     names = [name for file in files if (name := parse_name(Path(file).stem))]
     if not names:
         raise ValueError(f"{FORMAT}: {str(folder)!r} must hold SsssCcccPpppRrrrAaaa{SUFFIX} files, got none")
@@ -205,17 +207,21 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
         write_text(folder / FILE, notes.text())
 
 
-def _files(path: Path) -> list[str]:
+def _files(path: Path, onerror: Callable[[OSError], None] | None = None) -> list[str]:
     """Paths of .skeleton files below a folder, by name; links to folders are not followed, they could go in circles."""
     if path.is_file():
         return [path.name] if path.suffix == SUFFIX else []
     found = []
-    for folder, below, names in os.walk(path):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        inside = os.path.relpath(folder, path)
-        prefix = "" if inside == "." else Path(inside).as_posix() + "/"
-        found += [prefix + name for name in sorted(names) if name.endswith(SUFFIX) and not name.startswith(".")]
+    for folder, below, names in os.walk(path, onerror=onerror):
+        inside = Path(folder).relative_to(path)
+        deep = len(inside.parts) >= LEVELS
+        below[:] = sorted(name for name in below if not name.startswith(".") and not deep)
+        found += [(inside / name).as_posix() for name in sorted(names) if name.endswith(SUFFIX) and name[0] != "."]
     return found
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _part_name(block: Sequence[str]) -> str:
