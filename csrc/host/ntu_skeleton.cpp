@@ -72,6 +72,8 @@ ASMA_INLINE bool digits_of(const char* word, uint64_t decimals, int32_t* upper, 
   return true;
 }
 #else
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte of a word must be its lowest");
+
 // Eight bytes at a time: the highest bit of each byte says it, and a product brings these bits together.
 ASMA_INLINE uint64_t bits(uint64_t highest) { return (highest >> 7) * 0x0102040810204080 >> 56; }
 
