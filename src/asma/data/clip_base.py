@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,15 +118,8 @@ class Clips(ABC):
         where = f"{type(self).__name__}.split: {protocol!r}"
         if "/" in str(protocol):
             return self._own_split(str(protocol), where)
-        field, *sides = str(protocol).split("-")
-        if field not in ("subject", "view") or len(sides) != 2:
-            raise ValueError(f"{where} must be field-train-test with field subject or view, as 'subject-odd-even'")
-        values = getattr(self, field)
-        known = values != UNKNOWN
-        train = known & _side(values, sides[0], where)
-        test = known & (~train if sides[1] == "rest" else _side(values, sides[1], where))
-        if (train & test).any():
-            raise ValueError(f"{where} must not have a {field} on both sides, got {values[train & test][0]}")
+        fields = {"subject": self.subject, "view": self.view}
+        field, train, test = protocol_sides(protocol, fields, where)
         return self._two_sides(train, test, field, where)
 
     def split_by(self, field: str, train_values: Iterable[int]) -> tuple[Self, Self]:
@@ -242,6 +235,27 @@ class Clips(ABC):
                     f"{where}: the {side} side must have a clip" + (f", {field} here is {there}" * bool(field))
                 )
         return self._take(np.flatnonzero(train)), self._take(np.flatnonzero(test))
+
+
+def protocol_sides(
+    protocol: str, fields: Mapping[str, NDArray[np.int64]], where: str
+) -> tuple[str, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The field of a protocol "field-train-test" as `Clips.split` takes it, and its training and test clips, (N) bool.
+
+    Raises:
+        ValueError: the protocol cannot be read, or both sides name a number; the message begins with `where`.
+    """
+    field, *sides = str(protocol).split("-")
+    if field not in fields or len(sides) != 2:
+        names = " or ".join(fields)
+        raise ValueError(f"{where} must be field-train-test with field {names}, as 'subject-odd-even'")
+    values = fields[field]
+    known = values != UNKNOWN
+    train = known & _side(values, sides[0], where)
+    test = known & (~train if sides[1] == "rest" else _side(values, sides[1], where))
+    if (train & test).any():
+        raise ValueError(f"{where} must not have a {field} on both sides, got {values[train & test][0]}")
+    return field, train, test
 
 
 def _side(values: NDArray[np.int64], text: str, where: str) -> NDArray[np.bool_]:
