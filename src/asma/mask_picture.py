@@ -15,7 +15,7 @@ from asma_kernels import Skeleton
 from .config import MASKS, MaskConfig
 from .plots import BACKGROUND, ENCODER_COLOURS, FAINT, INK, MUTED, new_figure, styled
 
-__all__ = ["Mask", "MaskedClip", "mask_clip", "mask_figure", "upright"]
+__all__ = ["Mask", "MaskedClip", "draw_masks", "mask_clip", "mask_figure", "upright"]
 
 POSES = 11
 """Skeletons in a strip."""
@@ -68,13 +68,14 @@ def mask_clip(
         raise ValueError(f"mask_clip: clip must be (T, {skeleton.num_joints}, 3), got shape {clip.shape}")
     x = torch.from_numpy(np.ascontiguousarray(clip.transpose(2, 0, 1)))[None, ..., None]
     energy = asma_kernels.motion_energy(x, "frame")
-    sizes = sizes or MaskConfig()
-    masks = []
-    for number, name in enumerate(("e1", "e2"), 1):
-        masks.append(
-            _draw(replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion), number, energy, skeleton, seed)
-        )
-    return MaskedClip(title, clip, skeleton, energy[0].numpy(), (masks[0], masks[1]))
+    masks = draw_masks(energy, skeleton, sizes or MaskConfig(), seed)
+    return MaskedClip(title, clip, skeleton, energy[0].numpy(), masks)
+
+
+def draw_masks(energy: torch.Tensor, skeleton: Skeleton, sizes: MaskConfig, seed: int) -> tuple[Mask, Mask]:
+    """What both encoders drop of a clip whose frames have that motion energy, (1, T)."""
+    first, second = (replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion) for name in ("e1", "e2"))
+    return _draw(first, 1, energy, skeleton, seed), _draw(second, 2, energy, skeleton, seed)
 
 
 def _draw(config: MaskConfig, number: int, energy: torch.Tensor, skeleton: Skeleton, seed: int) -> Mask:
