@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import Entry, Listed, by_subject, changed, entries_of, header_of, small_set, source_of
@@ -120,7 +122,8 @@ PLANTED: dict[str, tuple[str, list[Entry]]] = {
     "a file that is damaged": ("unreadable", [*CLIPS, ValueError("S001.skeleton: line 7: the number of bodies ...")]),
     "a file that cannot be opened": ("unreadable", [*CLIPS, PermissionError("S001.skeleton: permission denied")]),
     "a file that is not there": ("missing-file", [*CLIPS, FileNotFoundError("S001.skeleton: no such file")]),
-    "a clip that the reader left out": ("left-out", [*CLIPS, LeftOut("set.pkl, clip 9", "keypoint must be (M,T,V,3)")]),
+    "a clip that is damaged": ("unreadable", [*CLIPS, LeftOut("set.pkl, clip 9", "keypoint must be (M, T, V, C)")]),
+    "what the reader cleans up": ("left-out", [*CLIPS, LeftOut("S001.skeleton", "short bodies: body 3 is left out")]),
     "a clip that the reader left out for NaN": (
         "non-finite", [*CLIPS, LeftOut("set.pkl, clip 9", "coordinates must be finite, got nan at frame 3")],
     ),
@@ -314,11 +317,6 @@ def test_nothing_readable_is_status_2() -> None:
         assert "not one clip" in table(diagnosis)
 
 
-def test_what_is_left_out_of_a_part_that_gives_nothing_was_unreadable() -> None:
-    source = Listed(HEADER, {"whole": list(CLIPS), "broken": [LeftOut("broken", "line 7: a joint must be 12 numbers")]})
-    assert [finding.fault.name for finding in examine(source).findings] == ["unreadable"]
-
-
 def test_a_part_that_breaks_off_keeps_what_came_before() -> None:
     source = Listed(HEADER, {"a": [*CLIPS[:20], ValueError("a: cut off")], "b": list(CLIPS[20:])})
     diagnosis = examine(source)
@@ -379,7 +377,9 @@ def test_every_fault_says_what_it_is_and_what_to_do() -> None:
     assert len(FAULTS) >= 20
     covered = {name for name, _ in PLANTED.values()} | {"known-bad", "view-leak", "subject-shared"}
     assert covered == set(FAULTS)
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     for fault in FAULTS.values():
+        assert re.search(rf"^\| .*`{fault.name}`.* \| {fault.severity} \|", page, re.MULTILINE), fault.name
         assert fault.what.endswith((".", "..")) and fault.advice.endswith(".")
 
 
@@ -400,6 +400,13 @@ def test_the_command_prints_and_answers(tmp_path: Path, capsys: pytest.CaptureFi
         assert said in (tmp_path / f"{name}.html").read_text()
         assert run_doctor(Doctor(Path(name), json=True), opened, known_bad=lambda name: False) == status
         assert json.loads(capsys.readouterr().out)["status"] == status
+
+
+def test_the_options_are_those_of_a_command_line(tmp_path: Path) -> None:
+    words = ["set.npz", "--html", str(tmp_path / "a.html"), "--no-cut-loops", "--limits.teleport", "2", "--json"]
+    options = tyro.cli(Doctor, args=words)
+    assert (options.source, options.json, options.fix) == (Path("set.npz"), True, None)
+    assert not options.fixes.cut_loops and options.fixes.cut_zeros and options.limits.teleport == 2
 
 
 def test_the_command_refuses_before_it_reads(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ..config import need
+
 __all__ = ["FAULTS", "SEVERITIES", "Fault", "Found", "Limits", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
@@ -31,36 +33,34 @@ class Limits:
     swap: float = 0.2
     """Two persons are swapped if both jump by more than that, in body sizes, and to each other's place."""
     size: float = 5.0
-    """A clip's body size may differ by that factor from the median of all clips (1.9; children and crouching are within
-    3, a wrong unit is 10 or more)."""
+    """A clip's body size may differ by that factor from the median of all clips (1.3, in NW-UCLA 1.9; a wrong unit is
+    10 or more)."""
     smallest: float = 0.5
+    """Median body size from which on a body with head and feet counts as measured in metres."""
     largest: float = 3.5
-    """Median body size in metres between which a body with head and feet counts as measured in metres."""
+    """Median body size up to which it does."""
     frozen: int = 10
-    """Frames in a row that may not be all equal (8: depth cameras stall for a quarter of a second). In a clip of less
-    than twice as many, half of its frames, at least 3."""
+    """Frames in a row that may not be all equal (8: so long the built-in set's sensor stalls). In a clip of less than
+    twice as many, half of its frames, at least 3."""
     shortest: int = 5
     """Frames that a clip must have: with less there is no motion to speak of."""
     persons: int = 2
     """Persons that the field's models take."""
     balance: float = 10.0
-    """The largest class may have that many times the clips of the smallest (NTU, UTD-MHAD and NW-UCLA stay below 2)."""
+    """The largest class may have that many times the clips of the smallest (1.04, in NW-UCLA 1.3)."""
     mirrored: float = 0.35
-    """Cosine between where the feet point and behind, from which on left and right count as exchanged (feet that the
-    camera hardly sees come to -0.03 in UTD-MHAD; 98 % of its clips, mirrored, are beyond it)."""
+    """Cosine between where the feet point and behind, from which on left and right count as exchanged (-0.03, in
+    NW-UCLA 0.33, where the camera hardly sees the feet; of UTD-MHAD's clips, mirrored, 95 % are found)."""
 
     score: float = 0.3
     """Joints of pictures with a lower score are where the estimator guessed; their jumps are no fault of the data."""
 
     def __post_init__(self) -> None:
         for name in ("bone", "bone_of_set", "teleport", "swap", "smallest", "mirrored"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"doctor: limits.{name} must be positive, got {getattr(self, name)}")
+            need(getattr(self, name) > 0, f"limits.{name} must be positive", getattr(self, name))
         for name in ("size", "balance", "frozen", "shortest", "persons"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"doctor: limits.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.largest > self.smallest:
-            raise ValueError(f"doctor: limits.largest must be more than limits.smallest, got {self.largest}")
+            need(getattr(self, name) >= 1, f"limits.{name} must be at least 1", getattr(self, name))
+        need(self.largest > self.smallest, "limits.largest must be more than limits.smallest", self.largest)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Found(NamedTuple):
 
 
 COUNTED = {
-    "missing-file": "file", "unreadable": "file", "left-out": "entry", "empty-class": "class", "unbalanced": "class",
+    "missing-file": "file", "unreadable": "entry", "left-out": "entry", "empty-class": "class", "unbalanced": "class",
     "empty-split": "side", "subject-leak": "subject", "subject-shared": "subject", "view-leak": "view", "units": "set",
     "up-axis": "set",
 }  # fmt: skip
@@ -107,8 +107,8 @@ def _table(*rows: tuple[str, Severity, str, str]) -> dict[str, Fault]:
 FAULTS = _table(
     # Files
     ("missing-file", "error", "A file that the set names is not there.", "Get it again, or go on without: --fix does."),
-    ("unreadable", "error", "A file cannot be read.", "Get it again, or go on without: --fix does."),
-    ("left-out", "warning", "The reader left something out.", "See the reason; what is left is what training sees."),
+    ("unreadable", "error", "A file or a clip in it cannot be read.", "Get it again, or go on without: --fix does."),
+    ("left-out", "note", "The reader left something out, as it should.", "Nothing; it is said for completeness."),
     ("known-bad", "warning", "A recording that NTU's authors list as missing or incomplete.",
      "Leave it out, as all published results do: --fix does."),
     # Names
@@ -121,7 +121,7 @@ FAULTS = _table(
      "Leave them out, as the field does: --fix does."),
     ("zero-frames", "warning", "A person whose joints are all 0 in the middle of a clip: who is lost seems to jump to "
      "the camera and back.", "Leave these frames out, or fill them by interpolation: --fix leaves them out."),
-    ("zero-padding", "warning", "A person's frames at the begin or the end are all 0: padding stored as data.",
+    ("zero-padding", "warning", "A person's frames at the beginning or the end are all 0: padding stored as data.",
      "Cut it, the loader pads: --fix does."),
     ("zero-joints", "warning", "Single joints are exactly 0: joints that were lost.",
      "Fill them by interpolation, or leave these clips out."),

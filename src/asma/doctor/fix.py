@@ -38,7 +38,7 @@ class Fixes:
     cut_empty: bool = True
     """Leave out frames in which nobody is there."""
     cut_frozen: bool = True
-    """Of many equal frames in a row keep the first; at the begin or the end that is padding, in the middle a stall."""
+    """Of many equal frames in a row keep one; at the beginning or the end they are padding, in the middle a stall."""
     cut_loops: bool = True
     """Leave out what repeats the clip from its beginning."""
     drop_no_body: bool = True

@@ -59,8 +59,9 @@ def _finding(finding: Finding, pictures: Mapping[Example, str]) -> str:
 
 
 def _example(example: Example, picture: str) -> str:
-    where = place_of(example).removesuffix(": ")
-    source = f"<small>{escape(example.source)}</small>" if example.source and example.source != where else ""
+    where = place_of(example)
+    told = example.source in (where, "") or example.text.startswith(example.source)
+    source = "" if told else f"<small>{escape(example.source)}</small>"
     head = f"<b>{escape(where)}</b>" if where else ""
     return f"<li>{picture}<div>{head}<span>{escape(example.text)}</span>{source}</div></li>"
 
@@ -81,7 +82,7 @@ def _charts(diagnosis: Diagnosis) -> str:
             chart = charts.columns(count.tolist(), names, f"Clips of each {name}", name)
             parts.append(_figure(f"{name.capitalize()}s", chart))
     if diagnosis.sides:
-        names = [f"{title}: {side}" for title, _, _ in diagnosis.sides for side in ("training", "test")]
+        names = [name for title, _, _ in diagnosis.sides for name in _sides(title)]
         counts = [count for _, train, test in diagnosis.sides for count in (train, test)]
         parts.append(_figure("Splits", charts.bars(counts, names, "Clips of each side of each split")))
     if classes:
@@ -89,6 +90,11 @@ def _charts(diagnosis: Diagnosis) -> str:
         parts.append(_figure("Classes", charts.bars(counts, classes, "Clips of each class"), wide=len(classes) > 14))
     text = "<h2>The set</h2><p>How many clips there are of what.</p>"
     return f'<section>{text}<div class="charts">{"".join(parts)}</div></section>'
+
+
+def _sides(title: str) -> list[str]:
+    """What the sides of a split are called: two names, or a protocol."""
+    return title.split("/") if title.count("/") == 1 else [f"{title}: training", f"{title}: test"]
 
 
 def _figure(title: str, chart: str, wide: bool = False) -> str:

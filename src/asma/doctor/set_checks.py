@@ -16,7 +16,7 @@ from .faults import Found
 from .splits import Pair
 
 if TYPE_CHECKING:
-    from .survey import Survey
+    from .survey import Measured, Survey
 
 __all__ = ["check_set"]
 
@@ -38,10 +38,11 @@ def check_set(survey: Survey, clips: Table, pairs: Sequence[Pair]) -> None:
     _copies(survey, clips, pairs)
     for pair in pairs:
         _split(survey, clips, pair)
-    _centred(survey)
-    _sizes(survey)
-    _bones(survey)
-    _directions(survey)
+    measured = survey.measured()
+    _centred(survey, clips, measured)
+    _sizes(survey, measured.size)
+    _bones(survey, measured.bones)
+    _directions(survey, measured.up, measured.facing)
 
 
 def _names(survey: Survey, clips: Table) -> None:
@@ -84,9 +85,8 @@ def _labels(survey: Survey, clips: Table, pairs: Sequence[Pair]) -> None:
 
 
 def _copies(survey: Survey, clips: Table, pairs: Sequence[Pair]) -> None:
-    for group in survey.digests.values():
-        if len(group) < 2:
-            continue
+    for first, later in survey.copies.items():
+        group = [first, *later]
         labels = {int(label) for label in clips.label[group] if label != UNKNOWN}
         found: list[tuple[str, list[int], int, str]] = []
         for pair in pairs:
@@ -122,19 +122,17 @@ def _split(survey: Survey, clips: Table, pair: Pair) -> None:
             survey.add(fault, Example(text))
 
 
-def _centred(survey: Survey) -> None:
+def _centred(survey: Survey, clips: Table, measured: Measured) -> None:
     """Joints at 0 that are no fault: those on which most clips are centred."""
-    origins = Counter(facts.origin for facts in survey.facts if facts.origin >= 0)
+    origins = Counter(measured.origin[measured.origin >= 0].tolist())
     centre, count = origins.most_common(1)[0] if origins else (-1, 0)
-    usual = 2 * count > sum(facts.persons > 0 for facts in survey.facts)
-    for index, facts in enumerate(survey.facts):
-        if not (usual and facts.origin == centre):
-            for found in facts.found:
-                survey.add_found(index, found)
+    usual = 2 * count > (clips.persons > 0).sum()
+    for index, found in survey.lost_joints.items():
+        if not (usual and measured.origin[index] == centre):
+            survey.add_found(index, found)
 
 
-def _sizes(survey: Survey) -> None:
-    sizes = np.array([facts.measures.size or np.nan for facts in survey.facts])
+def _sizes(survey: Survey, sizes: NDArray[np.float64]) -> None:
     known = np.isfinite(sizes)
     if not known.any() or survey.header.channels == "xys":
         return
@@ -151,30 +149,25 @@ def _sizes(survey: Survey) -> None:
         survey.add("units", Example(f"the usual body is {usual:.3g} across: {guess}"))
 
 
-def _bones(survey: Survey) -> None:
-    known = [index for index, facts in enumerate(survey.facts) if facts.measures.bones is not None]
+def _bones(survey: Survey, bones: NDArray[np.float32]) -> None:
+    known = np.flatnonzero(np.isfinite(bones).any(1))
     if len(known) < ENOUGH:
         return
-    bones = np.stack([np.asarray(survey.facts[index].measures.bones) for index in known])
-    usual = np.nanmedian(np.where(np.isfinite(bones).any(0), bones, 0), axis=0)
-    beyond = np.nan_to_num(bones - usual)
+    # A bone that no clip has is usual.
+    usual = np.nanmedian(np.where(np.isfinite(bones[known]).any(0), bones[known], 0), axis=0)
+    beyond = np.nan_to_num(bones[known] - usual)
     edges, names = survey.header.skeleton.edges, survey.header.skeleton.names
     for row in np.flatnonzero((beyond > survey.limits.bone_of_set).any(1)):
         bone = int(beyond[row].argmax())
         a, b = edges[bone]
-        times = bones[row, bone] / max(float(usual[bone]), 1e-9)
+        times = bones[known[row], bone] / max(float(usual[bone]), 1e-9)
         text = f"the bone {names[a]} - {names[b]} is {times:.2g} times as long as in other clips, all the time"
-        survey.add_found(known[row], Found("bone-length", text, joints=(a, b)))
+        survey.add_found(int(known[row]), Found("bone-length", text, joints=(a, b)))
 
 
-def _directions(survey: Survey) -> None:
-    ups = np.full((len(survey.facts), 3), np.nan)
-    for index, facts in enumerate(survey.facts):
-        if facts.measures.up is not None:
-            ups[index] = facts.measures.up
+def _directions(survey: Survey, up: NDArray[np.float32], facing: NDArray[np.float64]) -> None:
     with np.errstate(all="ignore"):
-        ups /= np.linalg.norm(ups, axis=1, keepdims=True)
-    facing = np.array([np.nan if facts.measures.facing is None else facts.measures.facing for facts in survey.facts])
+        ups = up / np.linalg.norm(up.astype(np.float64), axis=1, keepdims=True)
     known = np.isfinite(ups).all(1)
     if not known.any():
         return

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from array import array
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.source import Clip, Header, LeftOut, Source
 from ..extras import Progress
-from .clip_checks import Checker, Facts
+from .clip_checks import Checker
 from .diagnosis import Diagnosis, Example, Finding, Table
 from .faults import FAULTS, Found, Limits
+from .geometry import Measures
+from .reasons import fault_of
 from .set_checks import check_set
 from .splits import pairs_of
 
-__all__ = ["KnownBad", "Survey", "digest", "examine"]
+__all__ = ["KnownBad", "Measured", "Survey", "digest", "examine"]
 
 KnownBad = Callable[[str], bool]
 """Whether a clip of that name is known to be bad."""
-SAID = {
-    "missing-file": re.compile(r"no such file|not a file|is not there|does not exist", re.IGNORECASE),
-    "non-finite": re.compile(r"\bnan\b|\binf\b|must be finite", re.IGNORECASE),
-    "label-range": re.compile(r"\blabel must be in\b", re.IGNORECASE),
-    "no-body": re.compile(r"\bno body\b|\bwithout a body\b", re.IGNORECASE),
-}
-"""What readers say of clips that they leave out, in the words of this project's error messages."""
+
+
+class Measured(NamedTuple):
+    """N clips in numbers, NaN where one cannot be told."""
+
+    size: NDArray[np.float64]
+    """(N) body size in the unit of the data."""
+    bones: NDArray[np.float32]
+    """(N, E) in body sizes."""
+    up: NDArray[np.float32]
+    """(N, 3) from the feet to the head, in body sizes."""
+    facing: NDArray[np.float64]
+    """(N) cosine between where the feet point and where the front must be if left is left."""
+    origin: NDArray[np.int64]
+    """(N) the one joint that is exactly 0 where data centred on it have it at 0; -1 for none."""
 
 
 class Survey:
-    """What is known of the clips seen so far; memory grows by some hundred bytes a clip."""
+    """What is known of the clips seen so far: some hundred bytes of each."""
 
     def __init__(self, header: Header, limits: Limits, examples: int, known_bad: KnownBad | None) -> None:
         self.header = header
@@ -38,9 +50,15 @@ class Survey:
         self.name: list[str] = []
         self.source: list[str] = []
         self.splits: list[tuple[str, ...]] = []
-        self.numbers: list[tuple[int, int, int, int, int, int, int]] = []
-        self.facts: list[Facts] = []
-        self.digests: dict[bytes, list[int]] = {}
+        self._same_splits: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.copies: dict[int, list[int]] = {}
+        """Clip -> later clips that are equal to it."""
+        self.lost_joints: dict[int, Found] = {}
+        """Joints at 0 that may be no fault: only all clips together tell whether they are centred on that joint."""
+        self._first: dict[bytes, int] = {}
+        # Not lists of objects, which take ten times the memory.
+        self._numbers, self._origins = array("q"), array("q")
+        self._sizes, self._facings, self._bones, self._ups = array("d"), array("d"), array("f"), array("f")
         self._check = Checker(header, limits)
         self._examples = examples
         self._known_bad = known_bad
@@ -49,42 +67,55 @@ class Survey:
     def read(self, source: Source, part: int) -> None:
         """Take a part of the source, or note why it cannot be read."""
         place = 0
-        left_out = []
         try:
             for entry in source.read(source.parts[part]):
                 if isinstance(entry, LeftOut):
-                    left_out.append(entry)
+                    self.add(fault_of(entry.reason), Example(entry.reason, entry.source))
                 else:
                     self._take(entry, part, place)
                     place += 1
         except (ValueError, OSError) as error:
             fault = "missing-file" if isinstance(error, FileNotFoundError) else "unreadable"
             self.add(fault, Example(" ".join(str(error).split()), source.parts[part]))
-        for entry in left_out:
-            # A part of which nothing is left could not be read; of any other only that entry.
-            usual = "left-out" if place else "unreadable"
-            fault = next((name for name, words in SAID.items() if words.search(entry.reason)), usual)
-            self.add(fault, Example(entry.reason, entry.source))
 
     def _take(self, clip: Clip, part: int, place: int) -> None:
         facts = self._check(clip)
         index = len(self.name)
         self.name.append(clip.name)
         self.source.append(clip.source)
-        self.splits.append(clip.splits)
-        self.numbers.append((part, place, clip.frames, facts.persons, clip.label, clip.subject, clip.view))
-        self.facts.append(facts)
+        self.splits.append(self._same_splits.setdefault(clip.splits, clip.splits))
+        self._numbers.extend((part, place, clip.frames, facts.persons, clip.label, clip.subject, clip.view))
+        self._origins.append(facts.origin)
+        self._measure(facts.measures)
         if facts.persons:
-            self.digests.setdefault(digest(clip), []).append(index)
+            first = self._first.setdefault(digest(clip), index)
+            if first != index:
+                self.copies.setdefault(first, []).append(index)
         if self._known_bad is not None and self._known_bad(clip.name):
             facts.found.append(Found("known-bad", "it is in NTU's list of missing and incomplete skeletons"))
-        later = []
         for found in facts.found:
             if found.fault == "zero-joints" and facts.origin >= 0:
-                later.append(found)  # only all clips together tell whether they are centred on that joint
+                self.lost_joints[index] = found
             else:
                 self.add_found(index, found)
-        facts.found = later
+
+    def _measure(self, measures: Measures) -> None:
+        nan = float("nan")
+        self._sizes.append(nan if measures.size is None else measures.size)
+        self._facings.append(nan if measures.facing is None else measures.facing)
+        edges = len(self.header.skeleton.edges)
+        self._bones.extend([nan] * edges if measures.bones is None else measures.bones.tolist())
+        self._ups.extend([nan] * 3 if measures.up is None else measures.up.tolist())
+
+    def measured(self) -> Measured:
+        """The clips seen so far."""
+        return Measured(
+            np.array(self._sizes),
+            np.array(self._bones).reshape(len(self.name), -1),
+            np.array(self._ups).reshape(-1, 3),
+            np.array(self._facings),
+            np.array(self._origins),
+        )
 
     def add_found(self, index: int, found: Found) -> None:
         """Count a fault of clip `index`."""
@@ -101,7 +132,7 @@ class Survey:
             finding.examples.append(example)
 
     def table(self) -> Table:
-        columns = np.array(self.numbers, np.int64).reshape(-1, 7).T
+        columns = np.array(self._numbers, np.int64).reshape(-1, 7).T
         return Table(self.name, self.source, self.splits, *columns)
 
     def findings(self) -> list[Finding]:

@@ -7,7 +7,7 @@ import numpy as np
 from ..data.source import UNKNOWN
 from .diagnosis import Diagnosis, Example, Finding
 
-__all__ = ["counted", "place_of", "printable", "table", "totals"]
+__all__ = ["counted", "place_of", "printable", "said", "table", "totals"]
 
 WIDTH = 120
 
@@ -18,7 +18,7 @@ def table(diagnosis: Diagnosis) -> str:
     for finding in diagnosis.findings:
         fault = finding.fault
         lines += ["", f"{fault.severity:<8} {fault.name}: {counted(finding)}", f"  {fault.what} {fault.advice}"]
-        lines += [_cut(f"  - {place_of(example)}{example.text}") for example in finding.examples]
+        lines += [_cut(f"  - {said(example)}") for example in finding.examples]
         if finding.count > len(finding.examples) > 0:
             lines.append(f"  - and {finding.count - len(finding.examples):,} more")
     return "\n".join([*lines, "", diagnosis.verdict])
@@ -57,11 +57,17 @@ def counted(finding: Finding) -> str:
 
 
 def place_of(example: Example) -> str:
-    """Where an example is, as "clip, frame 3: "."""
-    where = [example.clip or example.source] if example.clip or example.source else []
-    if example.frame is not None:
-        where.append(f"frame {example.frame}")
-    return printable(", ".join(where) + ": ") if where else ""
+    """Where an example is, as "clip, frame 3"; empty for the whole set, and where the text begins with it."""
+    where = example.clip or example.source
+    if not where or example.text.startswith(where):
+        return ""
+    return where if example.frame is None else f"{where}, frame {example.frame}"
+
+
+def said(example: Example) -> str:
+    """Where it is, and what was found."""
+    where = place_of(example)
+    return f"{where}: {example.text}" if where else example.text
 
 
 def printable(text: str) -> str:
