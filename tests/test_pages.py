@@ -326,6 +326,14 @@ def test_the_doctors_page_of_a_set_without_clips_or_faults() -> None:
     assert "Nothing was found." in doctor_page(examine(clean), clean)
 
 
+def test_the_doctors_page_of_many_subjects_and_classes_stays_small() -> None:
+    tracks = (Track(0, 0, np.zeros((1, 25, 3), np.float32)),)
+    clips: list[Entry] = [Clip(f"c{i}", 1 + i % 300, tracks, i % 120, i, i % 5) for i in range(3000)]
+    source = Listed(replace(HEADER, classes=tuple(f"class {i}" for i in range(120))), {"part": clips})
+    text = doctor_page(examine(source), source)
+    assert len(text) < 200_000 and "Clips by their subject" in text and "class 119" in text
+
+
 def test_names_in_the_doctors_page_are_text() -> None:
     source, harmless = with_faults(EVIL), with_faults()
     page, plain = (Page(doctor_page(examine(each), each)) for each in (source, harmless))

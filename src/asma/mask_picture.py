@@ -13,6 +13,7 @@ import asma_kernels
 from asma_kernels import Skeleton
 
 from .config import MASKS, MaskConfig
+from .data.runs import runs
 from .plots import BACKGROUND, ENCODER_COLOURS, FAINT, INK, MUTED, new_figure, styled
 
 __all__ = ["Mask", "MaskedClip", "draw_masks", "mask_clip", "mask_figure", "upright"]
@@ -218,13 +219,3 @@ def _key(axes: Any) -> None:
     for offset, colour in ((0.0, ENCODER_COLOURS[0]), (0.075, ENCODER_COLOURS[1])):
         axes.axvspan(0.015 + offset, 0.08 + offset, 0.10, 0.42, color=colour, alpha=0.3, linewidth=0)
     axes.text(0.17, 0.26, "  frame dropped", fontsize=9, color=INK, va="center")
-
-
-def runs(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(begin, end) of each run of marked places, the end outside.
-
-    >>> runs(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
-    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]

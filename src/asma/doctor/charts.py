@@ -8,12 +8,13 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bars", "columns", "histogram", "skeleton"]
+__all__ = ["MOST_COLUMNS", "bars", "columns", "histogram", "skeleton"]
 
 WIDTH, HEIGHT, FLOOR, TOP = 520, 190, 34, 20
 MOST_NUMBERS = 14
 """Columns above which their numbers would touch."""
 MOST_COLUMNS = 60
+"""Numbers of subjects or views above which they are counted in ranges."""
 THUMBNAIL = 150
 PERSONS = 4
 """Colours of persons in the page's style."""
@@ -33,7 +34,7 @@ def histogram(values: NDArray[np.int64], title: str, unit: str) -> str:
 
 
 def columns(counts: Sequence[int], names: Sequence[str], title: str, unit: str) -> str:
-    """A column for each name; too many are a histogram without names."""
+    """A column for each name; where they are many, some have their name below."""
     every = 1 if len(names) <= 16 and max(map(len, names)) * len(names) < 60 else -(-len(names) // 8)
     ticks = [name if i % every == 0 else "" for i, name in enumerate(names)]
     return _columns(list(counts), list(names), ticks, title, unit)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dense import Dense, dense
+from ..data.runs import runs
 from ..data.source import Clip, Header
-from ..mask_picture import runs
 from .faults import Found, Limits
 from .geometry import Geometry, Measures
 from .repeats import repeats

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dense import dense
+from ..data.runs import runs
 from ..data.source import UNKNOWN, Clip, Header, LeftOut, Source, Track
 from ..extras import Progress
-from ..mask_picture import runs
 from .faults import Limits
 from .repeats import repeats
 from .splits import Pair, pairs_of

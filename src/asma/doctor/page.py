@@ -14,7 +14,7 @@ from ..data.source import UNKNOWN, Clip, Header, Source
 from ..page import page
 from . import charts
 from .diagnosis import Diagnosis, Example, Finding
-from .table import counted, place_of, totals
+from .table import counted, place_of, printable, totals
 
 __all__ = ["doctor_page"]
 
@@ -61,9 +61,13 @@ def _finding(finding: Finding, pictures: Mapping[Example, str]) -> str:
 def _example(example: Example, picture: str) -> str:
     where = place_of(example)
     told = example.source in (where, "") or example.text.startswith(example.source)
-    source = "" if told else f"<small>{escape(example.source)}</small>"
-    head = f"<b>{escape(where)}</b>" if where else ""
-    return f"<li>{picture}<div>{head}<span>{escape(example.text)}</span>{source}</div></li>"
+    source = "" if told else f"<small>{_text(example.source)}</small>"
+    head = f"<b>{_text(where)}</b>" if where else ""
+    return f"<li>{picture}<div>{head}<span>{_text(example.text)}</span>{source}</div></li>"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
 
 
 def _charts(diagnosis: Diagnosis) -> str:
@@ -77,10 +81,7 @@ def _charts(diagnosis: Diagnosis) -> str:
         parts.append(_figure("Persons", chart))
     for name, values in (("subject", clips.subject), ("view", clips.view)):
         if (values != UNKNOWN).any():
-            numbers, count = np.unique(values, return_counts=True)
-            names = ["unknown" if number == UNKNOWN else str(number) for number in numbers]
-            chart = charts.columns(count.tolist(), names, f"Clips of each {name}", name)
-            parts.append(_figure(f"{name.capitalize()}s", chart))
+            parts.append(_figure(f"{name.capitalize()}s", _numbers(values, name)))
     if diagnosis.sides:
         names = [name for title, _, _ in diagnosis.sides for name in _sides(title)]
         counts = [count for _, train, test in diagnosis.sides for count in (train, test)]
@@ -90,6 +91,14 @@ def _charts(diagnosis: Diagnosis) -> str:
         parts.append(_figure("Classes", charts.bars(counts, classes, "Clips of each class"), wide=len(classes) > 14))
     text = "<h2>The set</h2><p>How many clips there are of what.</p>"
     return f'<section>{text}<div class="charts">{"".join(parts)}</div></section>'
+
+
+def _numbers(values: NDArray[np.int64], name: str) -> str:
+    numbers, count = np.unique(values, return_counts=True)
+    if len(numbers) > charts.MOST_COLUMNS:
+        return charts.histogram(values[values != UNKNOWN], f"Clips by their {name}", name)
+    names = ["unknown" if number == UNKNOWN else str(number) for number in numbers]
+    return charts.columns(count.tolist(), names, f"Clips of each {name}", name)
 
 
 def _sides(title: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mask_picture import runs
+from ..data.runs import runs
 
 __all__ = ["Repeat", "repeats"]
 

@@ -15,7 +15,7 @@ from ..data.source import Header
 
 __all__ = ["Pair", "pairs_of"]
 
-By = Literal["subject", "view", ""]
+By = Literal["subject", "view", "setup", ""]
 
 TRAINING = ("train", "training")
 TEST = ("test", "val", "valid", "validation", "eval")
@@ -31,7 +31,7 @@ class Pair:
     test: NDArray[np.bool_]
     """(N)."""
     by: By = ""
-    """What must not be on both sides."""
+    """What must not be on both sides; setups of NTU 120 are not known of a clip."""
     names: tuple[str, str] | None = None
     """Of the source's own splits that it is made of, training and test."""
 
@@ -82,6 +82,8 @@ def _named(one: str, other: str, members: dict[str, list[int]], count: int) -> P
         by = "subject"
     elif {"xview", "cview", "view", "views", "cv"} & set(words):
         by = "view"
+    elif {"xset", "cset", "setup", "setups"} & set(words):
+        by = "setup"
     return Pair(f"{one}/{other}", sides[0], sides[1], by, (one, other))
 
 

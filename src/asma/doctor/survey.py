@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -67,16 +67,19 @@ class Survey:
     def read(self, source: Source, part: int) -> None:
         """Take a part of the source, or note why it cannot be read."""
         place = 0
+        for entry in self._entries(source, source.parts[part]):
+            if isinstance(entry, LeftOut):
+                self.add(fault_of(entry.reason), Example(entry.reason, entry.source))
+            else:
+                self._take(entry, part, place)
+                place += 1
+
+    def _entries(self, source: Source, part: str) -> Iterator[Clip | LeftOut]:
         try:
-            for entry in source.read(source.parts[part]):
-                if isinstance(entry, LeftOut):
-                    self.add(fault_of(entry.reason), Example(entry.reason, entry.source))
-                else:
-                    self._take(entry, part, place)
-                    place += 1
+            yield from source.read(part)
         except (ValueError, OSError) as error:
             fault = "missing-file" if isinstance(error, FileNotFoundError) else "unreadable"
-            self.add(fault, Example(" ".join(str(error).split()), source.parts[part]))
+            self.add(fault, Example(" ".join(str(error).split()), part))
 
     def _take(self, clip: Clip, part: int, place: int) -> None:
         facts = self._check(clip)

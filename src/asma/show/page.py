@@ -119,14 +119,14 @@ BODY = """<header>
 </header>
 <main>
 <section class="player" aria-label="Player">
-<canvas id="stage" tabindex="0" role="img"
+<canvas id="stage" tabindex="0" role="application"
  aria-label="The clip as moving skeletons; {drag}, the arrow keys do the same"></canvas>
 <div class="below">
 <canvas id="curve" role="img"
  aria-label="Motion energy of each frame, and below it the frames that each encoder drops"></canvas>
 <input id="frame" type="range" min="0" max="{last}" value="0" step="1" aria-label="Frame">
 <div class="row">
-<button id="play" type="button" aria-pressed="false"><span id="play-sign" aria-hidden="true">▶</span><span
+<button id="play" type="button"><span id="play-sign" aria-hidden="true">▶</span><span
  id="play-word">Play</span></button>
 <button id="back" type="button" aria-label="A frame back">◂</button>
 <button id="forth" type="button" aria-label="A frame forth">▸</button>
@@ -135,7 +135,7 @@ BODY = """<header>
 <option value="4">× 4</option></select></label>
 {up}
 <button id="reset" type="button">First view</button>
-<output id="time" for="frame"></output>
+<output id="time" for="frame" aria-live="off"></output>
 </div>
 <div class="row">
 <fieldset><legend>Masks</legend>

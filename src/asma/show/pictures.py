@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.anatomy import anatomy
+from ..data.runs import runs
 from ..extras import extra
-from ..mask_picture import Mask, runs
+from ..mask_picture import Mask
 from ..page import PERSONS
 from ..plots import BACKGROUND, ENCODER_COLOURS, FAINT, INK, MUTED, PALETTE, new_figure, png, styled
 from .clip import ShownClip

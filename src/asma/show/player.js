@@ -248,7 +248,6 @@
   function setPlaying(playing) {
     if (playing === state.playing) return;
     state.playing = playing;
-    play.setAttribute("aria-pressed", playing);
     element("play-sign").textContent = playing ? "❚❚" : "▶";
     element("play-word").textContent = playing ? "Pause" : "Play";
     if (playing) {
