@@ -192,6 +192,14 @@ def test_nothing_left_is_refused_before_anything_is_written(tmp_path: Path) -> N
             fix(Listed(HEADER, {"part": entries}), tmp_path / "out", write)  # type: ignore[arg-type,dict-item]
 
 
+def test_clips_that_the_writer_does_not_take_are_counted(tmp_path: Path) -> None:
+    def write(clips: Iterable[Clip], header: Header, path: Path) -> list[LeftOut]:
+        return [LeftOut(clip.source, "no") for clip in clips][:2]
+
+    done = fix(Listed(HEADER, {"part": list(CLIPS)}), tmp_path / "out", write)
+    assert done.kept == len(CLIPS) - 2 and dict(done.counts) == {"refused": 2}
+
+
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     class Growing(Listed):
         def read(self, part: str):  # type: ignore[no-untyped-def]

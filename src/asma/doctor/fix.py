@@ -23,8 +23,8 @@ from .survey import KnownBad, digest
 
 __all__ = ["Fixed", "Fixes", "Writer", "fix", "mend"]
 
-Writer = Callable[[Iterable[Clip], Header, Path], object]
-"""Writes clips under a path that does not exist yet, all or nothing."""
+Writer = Callable[[Iterable[Clip], Header, Path], Sequence[LeftOut] | None]
+"""Writes clips under a path that does not exist yet, all or nothing; what it returns it did not take."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Fixed:
 
     kept: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """By the names of `Fixes`, clips that it changed or left out; and "unreadable", entries and files."""
+    """By the names of `Fixes`, clips that it changed or left out; "unreadable", entries and files that the reader did
+    not give; and "refused", clips that the writer did not take."""
 
 
 def fix(
@@ -85,8 +86,11 @@ def fix(
     cleaner.decide(protocol)
     if not cleaner.fixed.kept:
         raise ValueError(f"doctor: nothing is left of {source.header.title!r} to write to {path}")
-    write(cleaner.clips(), source.header, path)
-    return cleaner.fixed
+    refused = write(cleaner.clips(), source.header, path) or ()
+    fixed = cleaner.fixed
+    fixed.kept -= len(refused)
+    fixed.counts.update({"refused": len(refused)} if refused else {})
+    return fixed
 
 
 def mend(clip: Clip, header: Header, fixes: Fixes, limits: Limits) -> tuple[Clip, list[str]]:
