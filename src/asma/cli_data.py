@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .command import USER_ERROR, Command, run_command, usage
 from .config import need
+from .data.bodies import CleanSource, CleanUp
 from .data.convert import convert_to_file, convert_to_store, fingerprint
 from .data.formats.registry import find, open_source, writer
+from .doctor.command import Doctor, run_doctor
+from .show.command import Show, run_show
 
 with contextlib.suppress(ImportError):  # asma.cli says so in one sentence
     from tyro.conf import Positional
@@ -38,6 +41,10 @@ class Convert:
     """Processes that read; 0 for one a core."""
     overwrite: bool = False
     """Replace the store that is at OUT."""
+    clean: Literal["auto", "yes", "no"] = "auto"
+    """Whether bodies that are no persons, and frames without anybody, are left out; auto: of NTU's .skeleton files."""
+    clean_up: CleanUp = field(default_factory=CleanUp)
+    """The steps of that."""
 
     def __post_init__(self) -> None:
         need(self.jobs >= 0, "jobs must be at least 0", self.jobs)
@@ -54,9 +61,14 @@ def run_convert(options: Convert) -> None:
         need(not options.overwrite, "only a store can be overwritten", f"overwrite for {name}")
     found = find(source_path, options.format)
     source = open_source(source_path, found.format)
-    print(f"{source_path}: {found.phrase}, format {found.format}", flush=True)
+    clean = options.clean == "yes" or (options.clean == "auto" and found.format == "ntu")
+    done = ", bodies cleaned up" if clean else ""
+    print(f"{source_path}: {found.phrase}, format {found.format}{done}", flush=True)
+    settings: dict[str, Any] = {"dtype": options.dtype, "clean_up": asdict(options.clean_up) if clean else None}
+    if clean:
+        source = CleanSource(source, options.clean_up)
     if name == "store":
-        plan = fingerprint(source_path, source, out, {"dtype": options.dtype})
+        plan = fingerprint(source_path, source, out, settings)
         report = convert_to_store(source, out, plan, options.dtype, options.jobs, options.overwrite)
         print("made by the same command before, nothing to do:" if report.there_already else "done:", report)
     else:
@@ -65,6 +77,8 @@ def run_convert(options: Convert) -> None:
 
 COMMANDS: dict[str, Command | str] = {
     "convert": Command(Convert, run_convert),
+    "doctor": Command(Doctor, run_doctor),
+    "show": Command(Show, run_show),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from ..data.formats import ntu, registry
 from ..data.source import Source
+from ..data.store_writer import write_store
 from ..files import write_text
 from .diagnosis import Diagnosis
 from .faults import Limits
@@ -74,8 +75,8 @@ def run_doctor(
     Raises:
         ValueError, OSError: the source cannot be opened, or what was asked for cannot be written.
     """
-    open_source = open_source or _open_source
-    known_bad = known_bad or _known_bad()
+    open_source = open_source or registry.open_source
+    known_bad = known_bad or ntu.known_bad
     source = open_source(options.source, options.format)
     diagnosis = examine(source, options.limits, options.protocol, options.examples, known_bad)
     if options.html is not None:
@@ -83,7 +84,9 @@ def run_doctor(
     report = diagnosis.as_dict()
     text = [table(diagnosis)]
     if options.fix is not None and diagnosis.status != 2:
-        done = fix(source, options.fix, write or _writer(), options.fixes, options.limits, options.protocol, known_bad)
+        done = fix(
+            source, options.fix, write or write_store, options.fixes, options.limits, options.protocol, known_bad
+        )
         copy = examine(open_source(options.fix, ""), options.limits, options.protocol, options.examples, known_bad)
         report["fixed"] = {"path": str(options.fix), "kept": done.kept, "fixes": dict(done.counts)}
         report["fixed"]["left"] = copy.as_dict()
@@ -98,18 +101,3 @@ def _said(done: Fixed, path: Path, copy: Diagnosis) -> str:
     lines += [f"  {name:<18} {count:,}" for name, count in sorted(done.counts.items())]
     left = ", ".join(f"{finding.fault.name} ({finding.fault.severity})" for finding in copy.findings)
     return "\n".join([*lines, f"  {copy.verdict}{': ' if left else ''}{left}"])
-
-
-def _open_source(path: Path, format: str) -> Source:
-    source: Source = importlib.import_module("asma.data.formats.registry").open_source(path, format=format)
-    return source
-
-
-def _writer() -> Writer:
-    write: Writer = importlib.import_module("asma.data.store_writer").write_store
-    return write
-
-
-def _known_bad() -> KnownBad:
-    known_bad: KnownBad = importlib.import_module("asma.data.formats.ntu").known_bad
-    return known_bad

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.formats import registry
 from ..data.source import Source
 from ..files import write_atomically
 from .clip import find_clip, shown
@@ -63,7 +63,7 @@ def run_show(options: Show, open_source: Callable[[Path, str], Source] | None = 
     Raises:
         ValueError, OSError: the source cannot be opened, it has no such clip, or the file cannot be written.
     """
-    source = (open_source or _open_source)(options.source, options.format)
+    source = (open_source or registry.open_source)(options.source, options.format)
     clip = shown(find_clip(source, options.clip), source.header, options.seed)
     kind = options.out.suffix.lower()
     if kind == ".html":
@@ -72,8 +72,3 @@ def run_show(options: Show, open_source: Callable[[Path, str], Source] | None = 
         content = clip_gif(clip, options.frames_per_second) if kind == ".gif" else clip_strip(clip)
     write_atomically(options.out, lambda part: part.write_bytes(content))
     print(f"{options.out}: {clip.clip.name}, {clip.clip.frames} frames")
-
-
-def _open_source(path: Path, format: str) -> Source:
-    source: Source = importlib.import_module("asma.data.formats.registry").open_source(path, format=format)
-    return source

@@ -14,14 +14,14 @@ from asma.data.source import Clip, Header, Source
 __all__ = ["FORMATS", "Found", "find", "open_source", "writer"]
 
 FORMATS = (
-    "store",
-    "clipset",
-)
+    "store", "clipset", "ntu", "pku", "pstl", "ctrgcn", "pyskl", "ucla", "utd", "openpose", "mediapipe", "bvh", "c3d",
+)  # fmt: skip
 """Modules of this package, each imported when it is asked."""
 
 ENDINGS = {
     "": "store",
     ".npz": "clipset",
+    ".pkl": "pyskl",
 }
 """What is written where a name ends so; other formats are asked for by their names."""
 
