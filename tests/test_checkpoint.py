@@ -18,9 +18,9 @@ from asma.checkpoint import (
     save_encoder,
     skeleton_from_dict,
     skeleton_to_dict,
-    write_atomically,
 )
 from asma.config import EncoderConfig
+from asma.files import write_atomically
 from asma.models import Encoder
 from asma_kernels import Skeleton
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from asma.classifier import Classifier
 from asma.data import save_clips
-from asma.predict import Prediction, clip_of_file, clip_of_set, predict
+from asma.predict import Prediction, clip_number, clip_of_file, predict, predict_of_set
+from asma_kernels import Skeleton
 
 CLIP = CLIPS.clip(0)
 
@@ -130,19 +131,27 @@ def test_the_five_likeliest_are_shown() -> None:
 def test_a_clip_of_a_set_by_name_and_by_number() -> None:
     name = str(CLIPS.name[5])
     for which in (name, 5, "5", np.int64(5)):
-        np.testing.assert_array_equal(clip_of_set(CLIPS, which), CLIPS.clip(5))
+        assert clip_number(CLIPS, which) == 5
     numbered = replace(CLIPS, name=np.array([str(23 - clip) for clip in range(24)]))
-    np.testing.assert_array_equal(clip_of_set(numbered, "20"), CLIPS.clip(3))  # a name before a number
-    np.testing.assert_array_equal(clip_of_set(numbered, 20), CLIPS.clip(20))
+    assert clip_number(numbered, "20") == 3  # a name before a number
+    assert clip_number(numbered, 20) == 20
+
+
+def test_a_clip_of_a_set_is_answered_as_its_frames_are() -> None:
+    model = teacher()
+    assert predict_of_set(model, CLIPS, 5) == predict(model, CLIPS.clip(5))
+    other = replace(CLIPS, data=CLIPS.data[:, :20], skeleton=Skeleton.builtin("ucla20"))
+    with pytest.raises(ValueError, match="predict: a clip must have the 25 joints of ntu25, .*, got 20"):
+        predict_of_set(model, other, 5)
 
 
 def test_an_unknown_clip_is_answered_by_near_names() -> None:
     name = str(CLIPS.name[5])
     with pytest.raises(ValueError, match=rf"number from 0 to 23 of built-in .*, got '{name}x'; .*{name}"):
-        clip_of_set(CLIPS, name + "x")
+        clip_number(CLIPS, name + "x")
     for which in ("qqq", 24, -1, "-1", "1.0", "", "²"):
         with pytest.raises(ValueError, match=f"clip must be a name or a number .*, got '{which}'") as error:
-            clip_of_set(CLIPS, which)
+            clip_number(CLIPS, which)
         assert str(error.value).count("_s") == 3
 
 

@@ -23,7 +23,8 @@ from asma.config import (
     preset,
     with_masks,
 )
-from asma.pretrain import Batches, NonFiniteLossError, Pretraining, learning_rate, pretrain
+from asma.data.order import Batches
+from asma.pretrain import NonFiniteLossError, Pretraining, learning_rate, pretrain
 from asma.views import ThreeViews
 from asma_kernels import Skeleton
 

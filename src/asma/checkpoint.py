@@ -10,10 +10,9 @@ import json
 import os
 import pickle
 import platform
-import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from . import __version__
 from .config import EncoderConfig
 from .config_file import from_dict, to_dict
 from .extras import extra
+from .files import write_atomically
 from .models import Encoder
 
 FORMAT = 1
@@ -38,27 +38,6 @@ METRICS_FILE = "metrics.jsonl"
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     return {"asma": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a name beside ``path`` and rename what it wrote to ``path``, once it is on the disk."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
-
-
-def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def save_checkpoint(path: Path, kind: str, state: dict[str, Any]) -> None:

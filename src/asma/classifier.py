@@ -14,10 +14,11 @@ from torch import nn
 
 from asma_kernels import Skeleton
 
-from .checkpoint import checksum, skeleton_from_dict, skeleton_to_dict, versions, write_atomically
+from .checkpoint import checksum, skeleton_from_dict, skeleton_to_dict, versions
 from .config import DataConfig, EncoderConfig
 from .config_file import from_dict, to_dict
 from .extras import extra
+from .files import write_atomically
 from .models import Encoder
 from .models.alignment import Alignment
 

@@ -6,15 +6,18 @@ fit the data (joints of the skeleton, frames, clips) is checked by ``check_fits`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
-
-import torch
 
 from asma_kernels import Skeleton
 
 PAPER_CHANNELS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 PAPER_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
+
+
+LATER = {"later": True}
+"""Of an option that files of earlier versions lack: it then has its default."""
 
 
 def need(condition: bool, rule: str, found: object) -> None:
@@ -28,9 +31,15 @@ class DataConfig:
     """Which clips, and what is done to them once, before training."""
 
     clips: str = "builtin"
-    """"builtin" (made by code) or the path of an .npz file with the .json of the same name beside it."""
+    """"builtin" (made by code), the folder of a store, or an .npz file with the .json of the same name beside it."""
     protocol: str = ""
-    """How clips are split, for example subject-odd-even or view-12-3; empty for the usual split of the set."""
+    """How clips are split, for example subject-odd-even, view-12-3 or, by splits that the set brings along,
+    xsub_train/xsub_val; empty for the usual split of the set."""
+    persons: int = field(default=1, metadata=LATER)
+    """M, the persons of a clip: 1, or 2 with zeros where there is no second one."""
+    pipeline: Literal["asma", "pstl", "ctrgcn", "pyskl"] = field(default="asma", metadata=LATER)
+    """How clips are cut, placed and turned. asma: centre, face and scale below, which the others do not look at; pstl,
+    ctrgcn, pyskl: as those projects do it (docs/data.md)."""
     centre: Literal["frame", "clip", "none"] = "frame"
     """Put the skeleton's centre joint at 0 in every frame, in the first frame, or leave it."""
     face: Literal["shoulders", "hips", "none"] = "shoulders"
@@ -44,6 +53,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         need(self.frames >= 2, "data.frames must be at least 2", self.frames)
+        need(self.persons in (1, 2), "data.persons must be 1 or 2", self.persons)
 
 
 @dataclass(frozen=True)
@@ -218,8 +228,8 @@ class PretrainConfig:
             self.masks.joint_mode,
         )
 
-    def check_fits(self, skeleton: Skeleton, clips: torch.Tensor) -> None:
-        """The rules between the run and its training clips (N, C, T, V, M).
+    def check_fits(self, skeleton: Skeleton, clips: Sequence[int]) -> None:
+        """The rules between the run and the shape of its training clips, (N, C, T, V, M).
 
         Raises:
             ValueError: clips of another shape, more joints or frames to drop than there are, a batch larger than the
@@ -228,9 +238,9 @@ class PretrainConfig:
         masks, frames = self.masks, self.data.frames
         shape = (self.encoder.in_channels, frames, skeleton.num_joints)
         need(
-            clips.dim() == 5 and tuple(clips.shape[1:4]) == shape,
+            len(clips) == 5 and tuple(clips[1:4]) == shape,
             f"clips must be (N, {shape[0]}, {shape[1]}, {shape[2]}, M)",
-            f"shape {tuple(clips.shape)}",
+            f"shape {tuple(clips)}",
         )
         need(
             masks.joints < skeleton.num_joints,
@@ -243,8 +253,8 @@ class PretrainConfig:
             f"{masks.frames} + {masks.extra_frames}",
         )
         need(
-            self.optimiser.batch <= len(clips),
-            f"optimiser.batch must be at most the {len(clips)} training clips",
+            self.optimiser.batch <= clips[0],
+            f"optimiser.batch must be at most the {clips[0]} training clips",
             self.optimiser.batch,
         )
         need(

@@ -20,7 +20,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: object, where: str = "config") -> T:
-    """A config from what ``to_dict`` gave, every key and type checked.
+    """A config from what ``to_dict`` gave, every key and type checked; of this version or an earlier one.
 
     Raises:
         ValueError: an unknown or missing key, a value of the wrong type or out of its range.
@@ -32,13 +32,14 @@ def from_dict(cls: type[T], values: object, where: str = "config") -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{where} must be an object of keys and values, got {values!r}")
     hints = get_type_hints(cls)
-    known = [each.name for each in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = {each.name: each for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         need(key in known, f"{where} must have no other keys than {', '.join(known)}", repr(key))
-    for key in known:
-        need(key in values, f"{where} must have the key {key}", ", ".join(map(str, values)) or "none")
+    for key, option in known.items():
+        there = key in values or "later" in option.metadata
+        need(there, f"{where} must have the key {key}", ", ".join(map(str, values)) or "none")
     try:
-        return cls(**{key: _typed(hints[key], values[key], f"{where}.{key}") for key in known})
+        return cls(**{key: _typed(hints[key], value, f"{where}.{key}") for key, value in values.items()})
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 

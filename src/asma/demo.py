@@ -18,13 +18,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from .align import AlignConfig, AlignResult, align_probe, make_teacher
-from .checkpoint import METRICS_FILE, load_checkpoint, save_checkpoint, versions, write_text
+from .checkpoint import METRICS_FILE, load_checkpoint, save_checkpoint, versions
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, load_classifier, save_classifier
 from .config import PretrainConfig, preset, with_masks
 from .config_file import difference, load_config, to_dict
 from .distill import DistillConfig, distill
 from .evaluate import encode_clips, evaluation_mode, knn, linear_probe, raw_baseline
 from .extras import extra
+from .files import write_text
 from .mask_picture import mask_clip
 from .models import Encoder
 from .models.alignment import Mode

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from .data.clips import ClipSet
+from .data import Clips
 from .extras import Progress
 from .scores import Scores, checked_features, score
 
@@ -267,7 +267,7 @@ class RawBaseline:
     probe: ProbeResult
 
 
-def raw_baseline(train: ClipSet, test: ClipSet, config: ProbeConfig | None = None) -> RawBaseline:
+def raw_baseline(train: Clips, test: Clips, config: ProbeConfig | None = None) -> RawBaseline:
     """1-NN by cosine and the linear probe on coordinates: 16 frames, root at 0 and unit size in every frame.
 
     No encoder is worth its name that does not beat the probe; 1-NN on coordinates is hard to beat on small sets whose
@@ -286,7 +286,7 @@ def raw_baseline(train: ClipSet, test: ClipSet, config: ProbeConfig | None = Non
     return RawBaseline(knn(a, train.label, b, test.label), probe)
 
 
-def raw_features(clips: ClipSet) -> torch.Tensor:
+def raw_features(clips: Clips) -> torch.Tensor:
     """(N, 3 * 16 * V) float32: coordinates relative to the centre joint, each frame divided by its root mean square."""
     x = torch.from_numpy(clips.resample(RAW_FRAMES))
     centre = clips.skeleton.centre

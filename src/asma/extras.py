@@ -9,11 +9,11 @@ from typing import Any
 
 
 class MissingExtraError(ImportError):
-    """A package of the train extra is not installed."""
+    """A package of an extra is not installed."""
 
 
-def extra(module: str) -> Any:
-    """Import a module of the train extra.
+def extra(module: str, group: str = "train") -> Any:
+    """Import a module of an extra, `train` or `data`.
 
     Raises:
         MissingExtraError: it is not installed; the message says what to run.
@@ -23,7 +23,7 @@ def extra(module: str) -> Any:
     except ImportError as error:
         package = module.split(".")[0]
         raise MissingExtraError(
-            f"{package} is needed here and is not installed ({error}): pip install 'asma-kernels[train]'"
+            f"{package} is needed here and is not installed ({error}): pip install 'asma-kernels[{group}]'"
         ) from None
 
 

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .classifier import Classifier
-from .data.clips import ClipSet
+from .data import Clips, ClipSet
 from .evaluate import evaluation_mode
 from .prepare import prepare
 
-__all__ = ["Prediction", "clip_of_file", "clip_of_set", "predict"]
+__all__ = ["Prediction", "clip_number", "clip_of_file", "predict", "predict_of_set"]
 
 MOST_NAMES = 3
 
@@ -63,6 +63,30 @@ def predict(model: Classifier, clip: ArrayLike) -> Prediction:
         skeleton=model.skeleton,
         title="one clip",
     )
+    return _answer(model, clips)
+
+
+def predict_of_set(model: Classifier, clips: Clips, which: int | str) -> Prediction:
+    """Classes and probabilities of one clip of a set, with all its persons that the model was trained on.
+
+    Args:
+        model: a teacher or student of `load_classifier`; its mode is the same afterwards.
+        clips: a set with the joints of the model's training clips.
+        which: the clip's number from 0, or its name.
+
+    Raises:
+        ValueError: there is no such clip, or other joints than the model's.
+    """
+    number = clip_number(clips, which)
+    if clips.skeleton.num_joints != model.skeleton.num_joints:
+        raise ValueError(
+            f"predict: a clip must have the {model.skeleton.num_joints} joints of {model.skeleton.name}, on which the "
+            f"model was trained, got {clips.skeleton.num_joints}"
+        )
+    return _answer(model, clips.subset([number]))
+
+
+def _answer(model: Classifier, clips: Clips) -> Prediction:
     device = next(model.parameters()).device
     with evaluation_mode(model):
         found = model(prepare(clips, model.data).to(device)).float().softmax(dim=1)[0].cpu()
@@ -74,18 +98,18 @@ def predict(model: Classifier, clip: ArrayLike) -> Prediction:
     return Prediction(tuple(model.classes[label] for label in order), tuple(found[order].tolist()))
 
 
-def clip_of_set(clips: ClipSet, which: int | str) -> NDArray[np.float32]:
-    """A clip of a set by its number from 0, or by its name: (T, V, 3).
+def clip_number(clips: Clips, which: int | str) -> int:
+    """The number of a clip of a set, by that number or by its name.
 
     Raises:
         ValueError: there is no such clip; the message says what there is.
     """
     names = clips.name.tolist()
     if isinstance(which, str) and which in names:
-        return clips.clip(names.index(which))
+        return names.index(which)
     number = int(which) if str(which).isascii() and str(which).isdigit() else None
     if number is not None and number < len(clips):
-        return clips.clip(number)
+        return number
     near = difflib.get_close_matches(str(which), names, MOST_NAMES, 0.5) or names[:MOST_NAMES]
     raise ValueError(
         f"clip must be a name or a number from 0 to {len(clips) - 1} of {clips.title}, got {str(which)!r}; "

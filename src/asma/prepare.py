@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from asma_kernels import Skeleton
 
 from .config import DataConfig
-from .data import ClipSet, centre_clips, centre_frames, face_forward, open_clips, scale_body
+from .data import Clips, centre_clips, centre_frames, face_forward, open_clips, scale_body
+from .data.joints import joint_pair
+from .data.pipelines import PIPELINES
 
 
-class Split(NamedTuple):
-    """Training and test clips, as they are and as tensors (N, 3, T, V, 1) float32."""
+class Prepared:
+    """Clips of a set as encoders take them, each made when it is asked for; the same whichever others are."""
 
-    train: ClipSet
-    test: ClipSet
-    train_x: torch.Tensor
-    test_x: torch.Tensor
+    def __init__(self, clips: Clips, config: DataConfig) -> None:
+        """
+        Raises:
+            ValueError: the clips cannot be prepared in this way.
+        """
+        self.clips, self.config = clips, config
+        self.rows(np.zeros(1, np.int64))  # what cannot be done is said now
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, 3, T, V, M)."""
+        config, joints = self.config, self.clips.skeleton.num_joints
+        return len(self.clips), len(self.clips.channels), config.frames, joints, config.persons
+
+    def rows(self, index: NDArray[np.int64]) -> torch.Tensor:
+        """Clips of `index` (B): (B, 3, T, V, M) float32."""
+        return prepare(self.clips, self.config, index)
+
+
+class Split:
+    """Training and test clips, as they are and, made at first use, as tensors (N, 3, T, V, M) float32."""
+
+    def __init__(self, train: Clips, test: Clips, config: DataConfig) -> None:
+        self.train, self.test = train, test
+        self.prepared, self._test = Prepared(train, config), Prepared(test, config)
+
+    @cached_property
+    def train_x(self) -> torch.Tensor:
+        """All training clips."""
+        return self.prepared.rows(np.arange(len(self.train)))
+
+    @cached_property
+    def test_x(self) -> torch.Tensor:
+        """All test clips."""
+        return self._test.rows(np.arange(len(self.test)))
 
 
 def open_split(config: DataConfig) -> Split:
@@ -39,52 +72,60 @@ def open_split(config: DataConfig) -> Split:
             f"{config.clips} names its usual split as {clips.usual_split!r}, which is no protocol: "
             "give one by --data.protocol, for example subject-odd-even"
         ) from error
-    return Split(train, test, prepare(train, config), prepare(test, config))
+    return Split(train, test, config)
 
 
-def prepare(clips: ClipSet, config: DataConfig) -> torch.Tensor:
-    """Resample to T frames, place, turn and scale the body, and take the stream: (N, 3, T, V, 1) float32.
+def prepare(clips: Clips, config: DataConfig, index: ArrayLike | None = None) -> torch.Tensor:
+    """Cut to T frames, place, turn and scale the body, and take the stream: (N, 3, T, V, M) float32.
+
+    The score of clips with channels xys stays as it is; they cannot be turned.
+
+    Args:
+        clips: a set.
+        config: how.
+        index: the clips as `Clips.subset` takes them, or all.
 
     Raises:
         ValueError: the skeleton lacks the joints that the config turns it by, or parents for bones.
     """
-    x = clips.resample(config.frames)
-    centre = clips.skeleton.centre
+    if config.pipeline != "asma":
+        x = PIPELINES[config.pipeline](clips, config.frames, config.persons, index)
+    else:
+        x = clips.resample(config.frames, config.persons, index)
+        if clips.channels == "xys":
+            score = x[:, 2:].copy()
+            x[:, 2] = 0
+            x = place(x, clips.skeleton, config)
+            x[:, 2:] = score
+        else:
+            x = place(x, clips.skeleton, config)
+    return torch.from_numpy(np.ascontiguousarray(stream(x, clips.skeleton, config.stream, clips.channels)))
+
+
+def place(x: NDArray[np.float32], skeleton: Skeleton, config: DataConfig) -> NDArray[np.float32]:
+    """Place, turn and scale clips (N, 3, T, V, M) as the config says."""
     if config.centre == "frame":
-        x = centre_frames(x, centre)
+        x = centre_frames(x, skeleton.centre)
     elif config.centre == "clip":
-        x = centre_clips(x, centre)
+        x = centre_clips(x, skeleton.centre)
     if config.face != "none":
-        x = face_forward(x, *pair(clips.skeleton, config.face))
+        x = face_forward(x, *joint_pair("data.face must be none", skeleton, config.face))
     if config.scale:
-        x = scale_body(x, clips.skeleton.edges)
-    return torch.from_numpy(np.ascontiguousarray(stream(x, clips.skeleton, config.stream)))
-
-
-def stream(x: NDArray[np.float32], skeleton: Skeleton, name: str) -> NDArray[np.float32]:
-    """Coordinates; each joint minus its parent; or each frame subtracted from the next, 0 in the last (PSTL)."""
-    if name == "bone":
-        return x - x[:, :, :, list(skeleton.parents)]
-    if name == "motion":
-        return np.diff(x, axis=2, append=x[:, :, -1:])
+        x = scale_body(x, skeleton.edges)
     return x
 
 
-def pair(skeleton: Skeleton, name: str) -> tuple[int, int]:
-    """The left and the right joint of ``hips`` or ``shoulders``, found by their names.
+def stream(x: NDArray[np.float32], skeleton: Skeleton, name: str, channels: str = "xyz") -> NDArray[np.float32]:
+    """Coordinates; each joint minus its parent; or each frame subtracted from the next, 0 in the last (PSTL).
 
-    Raises:
-        ValueError: the skeleton has no such names.
-
-    >>> pair(Skeleton.builtin("ntu25"), "hips")
-    (12, 16)
+    A score becomes the mean of both joints' or frames' scores, as pyskl has it (JointToBone, ToMotion).
     """
-    found = []
-    for side in ("left", "right"):
-        wanted = {side, name.removesuffix("s")}
-        matches = [joint for joint, words in enumerate(skeleton.names) if wanted == set(words.lower().split("_"))]
-        if len(matches) != 1:
-            joint = f"{side}_{name.removesuffix('s')}"
-            raise ValueError(f"data.face must be none: the skeleton {skeleton.name} has no joint named {joint}")
-        found += matches
-    return found[0], found[1]
+    if name == "joint":
+        return x
+    parents = list(skeleton.parents)
+    out = x - x[:, :, :, parents] if name == "bone" else np.diff(x, axis=2, append=x[:, :, -1:])
+    if channels == "xys" and name == "bone":
+        out[:, 2] = (x[:, 2] + x[:, 2][:, :, parents]) / 2
+    elif channels == "xys":
+        out[:, 2, :-1] = (x[:, 2, :-1] + x[:, 2, 1:]) / 2
+    return out

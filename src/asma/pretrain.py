@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,61 +21,41 @@ from .checkpoint import (
     load_checkpoint,
     save_checkpoint,
     save_encoder,
-    write_text,
 )
 from .config import OptimiserConfig, PretrainConfig
 from .config_file import difference, load_config, to_dict
+from .data.feed import Feed, Rows
+from .data.order import Batches
 from .extras import Progress, extra
-from .models import Encoder, projector
+from .files import write_text
+from .models import Encoder, Projector
 from .step_graph import StepGraph
 from .views import ThreeViews
 
 KIND = "pretraining checkpoint"
+START_CLIPS = 4096
+"""Of a set that is not on the device, so many show how far its coordinates spread."""
 
 
 class NonFiniteLossError(ValueError):
     """The loss became NaN or infinite."""
 
 
-class Batches:
-    """Index batches, a new permutation for each epoch; the last clips that do not fill a batch are left out."""
-
-    def __init__(self, clips: int, batch: int, seed: int, device: torch.device) -> None:
-        self.clips, self.batch, self.device = clips, batch, device
-        self.generator = torch.Generator().manual_seed(seed)
-        self.order = torch.empty(0, dtype=torch.int64, device=device)
-        self.position = 0
-
-    def next(self) -> torch.Tensor:
-        """(batch,) int64 on the device."""
-        if self.position + self.batch > len(self.order):
-            self.order = torch.randperm(self.clips, generator=self.generator).to(self.device)
-            self.position = 0
-        self.position += self.batch
-        return self.order[self.position - self.batch : self.position]
-
-    def state(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), "order": self.order.cpu(), "position": self.position}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
-        self.order, self.position = state["order"].to(self.device), state["position"]
-
-
 class Pretraining:
     """All that changes during a run: models, optimiser, the order of clips, and every random stream."""
 
-    def __init__(self, config: PretrainConfig, clips: torch.Tensor, skeleton: Skeleton) -> None:
-        """``clips``: (N, C, T, V, M) float32, all of them; they are put on the device once."""
-        config.check_fits(skeleton, clips)
+    def __init__(self, config: PretrainConfig, clips: torch.Tensor | Rows, skeleton: Skeleton) -> None:
+        """``clips``: (N, C, T, V, M) float32, all of them or what makes them; see ``asma.data.feed``."""
+        config.check_fits(skeleton, clips.shape)
         self.config = config
         self.device = usable_device(config.device)
+        order = Batches(clips.shape[0], config.optimiser.batch, config.seed, torch.device("cpu"))
+        self.feed = Feed(clips, order, self.device)
+        self.clips_sum = self.feed.checksum()
         torch.manual_seed(config.seed)
-        self.clips = clips.to(self.device)
-        self.clips_sum = zlib.crc32(clips.contiguous().numpy().tobytes())
         self.encoder = Encoder(config.encoder, skeleton).to(self.device)
-        self.encoder.start_input(self.clips)
-        self.projector = projector(config.encoder.channels[-1], config.projector).to(self.device)
+        self.encoder.start_input(self.feed.sample(START_CLIPS))
+        self.projector = Projector(config.encoder.channels[-1], config.projector).to(self.device)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
         # A captured step reads its learning rate on the device.
         lr = torch.tensor(config.optimiser.lr, device=self.device) if config.cuda_graph else config.optimiser.lr
@@ -83,10 +63,9 @@ class Pretraining:
             parameters, lr, weight_decay=config.optimiser.weight_decay, fused=True, capturable=config.cuda_graph
         )
         self.learn = StepGraph(self.learn_from) if config.cuda_graph else self.learn_from
-        self.batches = Batches(len(clips), config.optimiser.batch, config.seed, self.device)
         self.views = ThreeViews(config.views, config.masks, skeleton, config.seed, self.device)
         self.step = 0
-        self.total_steps = config.optimiser.total_steps(len(clips))
+        self.total_steps = config.optimiser.total_steps(len(self.feed))
 
     def train_step(self) -> torch.Tensor:
         """One step of Adam; the loss, still on the device."""
@@ -96,18 +75,17 @@ class Pretraining:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        loss = self.learn(self.batches.next())
+        loss = self.learn(self.feed.next())
         self.step += 1
         return loss
 
-    def learn_from(self, index: torch.Tensor) -> torch.Tensor:
-        """Views of the clips, their loss, its gradients, and what Adam makes of them."""
-        views = self.views(self.clips.index_select(0, index))
+    def learn_from(self, clips: torch.Tensor) -> torch.Tensor:
+        """Views of a batch (N, C, T, V, M), their loss, its gradients, and what Adam makes of them."""
+        views = self.views(clips)
         encode = self.encoder.mean_feature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            anchor = self.projector(encode(views.anchor))
-            spatial = self.projector(encode(views.spatial, views.joints))
-            temporal = self.projector(encode(views.temporal))
+            features = encode(views.anchor), encode(views.spatial, views.joints), encode(views.temporal)
+            anchor, spatial, temporal = self.projector.of_views(features)
         lambd = self.config.projector.lambd
         loss = barlow_twins(anchor, temporal, lambd) + barlow_twins(anchor, spatial, lambd)
         self.optimiser.zero_grad()
@@ -127,7 +105,7 @@ class Pretraining:
             "encoder": self.encoder.state_dict(),
             "projector": self.projector.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "batches": self.batches.state(),
+            "batches": self.feed.state(),
             "views": self.views.state(),
             "random": random,
         }
@@ -139,7 +117,7 @@ class Pretraining:
         self.encoder.load_state_dict(state["encoder"])
         self.projector.load_state_dict(state["projector"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.batches.load_state(state["batches"])
+        self.feed.load_state(state["batches"])
         self.views.load_state(state["views"])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda":
@@ -229,17 +207,24 @@ class Log:
 
 
 def pretrain(
-    config: PretrainConfig, clips: torch.Tensor, skeleton: Skeleton, folder: Path, resume: bool = False
+    config: PretrainConfig,
+    clips: torch.Tensor | Rows,
+    skeleton: Skeleton,
+    folder: Path,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Encoder:
     """Train an encoder and leave config, metrics, the last checkpoint and the encoder in ``folder``.
 
     Args:
         config: what to do; see ``asma.config``.
-        clips: (N, C, T, V, M) float32, the training clips.
+        clips: (N, C, T, V, M) float32, the training clips, or what makes them when they are asked for, as
+            ``asma.prepare.Prepared``.
         skeleton: of the V joints.
         folder: where the run goes; made if it is not there.
         resume: go on with the run that the folder holds, exactly: on the CPU in float32 the encoder is bit for bit the
             one of a run that was never stopped. A finished run is returned as it is.
+        say: is told where the clips are.
 
     Returns:
         The encoder, in evaluation mode.
@@ -254,6 +239,8 @@ def pretrain(
         extra(module)  # rather now than after hours
     run = Pretraining(config, clips, skeleton)
     started = start_or_resume(run, folder, resume)
+    if say is not None:
+        say(run.feed.placement)
     log = Log(folder, run)
     progress = Progress(range(started, run.total_steps), folder.name)
     run.encoder.train()
@@ -269,7 +256,8 @@ def pretrain(
     log.close()
     run.encoder.eval()
     if config.calibrate:
-        run.encoder.calibrate(run.clips)
+        run.encoder.calibrate(run.feed.parts())
+    run.feed.close()
     save_encoder(folder / ENCODER_FILE, run.encoder, {"pretraining": to_dict(config), "steps": run.step})
     return run.encoder
 

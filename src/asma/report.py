@@ -33,9 +33,10 @@ import torch
 from numpy.typing import NDArray
 
 from . import plots
-from .checkpoint import versions, write_text
+from .checkpoint import versions
 from .evaluate import Scores
 from .extras import extra
+from .files import write_text
 from .mask_picture import MaskedClip, mask_figure
 from .moving_picture import moving_picture
 from .scores import check_features, check_labels

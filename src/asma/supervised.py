@@ -21,14 +21,15 @@ from .checkpoint import (
     METRICS_FILE,
     load_checkpoint,
     save_checkpoint,
-    write_text,
 )
 from .classifier import CLASSIFIER_FILE
 from .config import MaskConfig, OptimiserConfig, ViewConfig, need
 from .config_file import difference, load_config, to_dict
+from .data.order import Batches
 from .extras import Progress
+from .files import write_text
 from .models import Encoder
-from .pretrain import Batches, NonFiniteLossError, learning_rate
+from .pretrain import NonFiniteLossError, learning_rate
 from .views import ThreeViews
 
 __all__ = ["SupervisedConfig", "SupervisedRun", "checked_clips", "checked_labels"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def checked_fields(where: str, fields: dict[str, Any], skeleton: Skeleton) -> di
         raise ValueError(f"{where}: offsets must have one number more than there are clips, got shape {offsets.shape}")
     count = len(offsets) - 1
     checked: dict[str, Any] = {"data": data, **integers, "name": name, "classes": tuple(classes)}
+    checked["splits"] = _splits(where, fields["splits"], count)
     for field in PER_CLIP_FIELDS:
         if checked[field].shape != (count,):
             found = checked[field].shape
@@ -52,6 +54,18 @@ def checked_fields(where: str, fields: dict[str, Any], skeleton: Skeleton) -> di
             f"{where}: coordinates must be finite, got {data[frame, joint, axis]} at clip {str(name[clip])!r},"
             f" frame {frame - offsets[clip]}, joint {joint} ({skeleton.names[joint]!r})"
         )
+    return checked
+
+
+def _splits(where: str, splits: object, count: int) -> dict[str, NDArray[np.bool_]]:
+    if not isinstance(splits, Mapping) or not all(isinstance(name, str) and name for name in splits):
+        raise ValueError(f"{where}: splits must be a mapping from names, got {splits!r}")
+    checked = {}
+    for name, members in splits.items():
+        checked[name] = np.asarray(members)
+        if checked[name].dtype != bool or checked[name].shape != (count,):
+            found = f"{checked[name].dtype} of shape {checked[name].shape}"
+            raise ValueError(f"{where}: split {name!r} must be {count} booleans, one a clip, got {found}")
     return checked
 
 

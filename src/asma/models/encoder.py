@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -108,10 +110,14 @@ class Encoder(nn.Module):
             self.data_bn.bias.normal_()
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, batch: int = 256) -> None:
-        """Replace the running statistics of all batch norms by the mean ones of whole clips (N, C, T, V, M).
+    def calibrate(self, x: torch.Tensor | Iterable[torch.Tensor], batch: int = 256) -> None:
+        """Replace the running statistics of all batch norms by the mean ones of whole clips.
 
         In training the norms see masked and augmented clips; afterwards they are used on whole ones.
+
+        Args:
+            x: clips (N, C, T, V, M), or parts of them of nearly one size, since each counts as much as another.
+            batch: clips of a part, at most, where x is not in parts.
         """
         training = self.training
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -121,8 +127,7 @@ class Encoder(nn.Module):
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
             norm.train()
-        # Parts of nearly one size, since each counts as much as another.
-        for clips in x.tensor_split(-(-len(x) // batch)):
+        for clips in x.tensor_split(-(-len(x) // batch)) if isinstance(x, torch.Tensor) else x:
             self.feature_map(clips)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from asma.data._skeleton_json import fields_of, skeleton_of
 from asma.data.formats._files import dump_json, json_of
+from asma.data.header_json import header_to_json, skeleton_of_json
 from asma.data.source import UNKNOWN, Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
-__all__ = ["FILE", "Beside", "Notes", "beside_file", "channels_of", "read_beside", "skeleton_named"]
+__all__ = ["FILE", "Beside", "Notes", "beside_file", "channels_of", "is_beside", "read_beside", "skeleton_named"]
 
 FILE = "asma.json"
 LARGEST = 1024
@@ -89,6 +89,11 @@ def beside_file(file: Path) -> Path:
     return file.with_suffix("." + FILE)
 
 
+def is_beside(file: Path) -> bool:
+    """Whether a file is not data but what stands beside it."""
+    return file.name == FILE or file.name.endswith("." + FILE)
+
+
 def read_beside(path: Path) -> Beside:
     """What stands beside a file, or in a folder.
 
@@ -145,6 +150,7 @@ class Notes:
         self._where, self._header = where, header
         self._clips: dict[str, dict[str, Any]] = {}
         self._names: set[str] = set()
+        self._keys: set[str] = set()
 
     def add(
         self, clip: Clip, *, key: str, label: int = UNKNOWN, subject: int = UNKNOWN, view: int = UNKNOWN,
@@ -155,9 +161,10 @@ class Notes:
         Raises:
             ValueError: another clip has its name.
         """
-        if clip.name in self._names:
+        if clip.name in self._names or key in self._keys:
             raise ValueError(f"{self._where}: clips must have different names, got {clip.name!r} twice")
         self._names.add(clip.name)
+        self._keys.add(key)
         told = {"name": key, "label": label, "subject": subject, "view": view, "splits": sorted(splits)}
         wanted = {key: getattr(clip, key) for key in CLIP_FIELDS} | {"splits": sorted(clip.splits)}
         differing = {key: value for key, value in wanted.items() if value != told[key]}
@@ -167,8 +174,8 @@ class Notes:
     def text(self) -> str:
         """What asma.json is to hold."""
         header = self._header
-        told: dict[str, Any] = {"name": header.title, **fields_of(header.skeleton), "channels": header.channels}
-        told |= {"classes": header.classes, "split": header.usual_split}
+        told = header_to_json(header.title, header.classes, header.skeleton, header.usual_split)
+        told["channels"] = header.channels
         return dump_json(told | ({"clips": self._clips} if self._clips else {}))
 
 
@@ -181,7 +188,7 @@ def _skeleton(name: str, told: dict[str, Any]) -> Skeleton | None:
             raise ValueError(f"{name}: joints and edges must both be lists, joints of at most {LARGEST} names")
     if len(told["joints"]) > LARGEST:
         raise ValueError(f"{name}: joints must be at most {LARGEST} names, got {len(told['joints'])}")
-    return skeleton_of(name, {"centre": 0, **told})
+    return skeleton_of_json(name, {"centre": 0, **told})
 
 
 def _clip_fields(name: str, clip: str, here: object, classes: tuple[str, ...] | None) -> dict[str, Any]:

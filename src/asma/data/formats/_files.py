@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asma.data.source import LeftOut
+from asma.files import sync
+
 __all__ = [
-    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "looking", "new_files", "new_folder", "place",
-    "stem_of_clip", "text_of", "write_text",
+    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "left_out", "looking", "new_files", "new_folder",
+    "place", "stem_of_clip", "text_of", "write_text",
 ]  # fmt: skip
 
+SYNCED_AT_ONCE = 32
 LONGEST_NAME = 200
 """Bytes of a clip's name in a file's name; file systems take 255, and suffixes are to come."""
 KEPT_IN_NAMES = " !#$&'()+,;=@[]^{}~"
@@ -31,7 +37,7 @@ def looking(look: Callable[[Path], str | None]) -> Callable[[str | os.PathLike[s
     def recognise(path: str | os.PathLike[str]) -> str | None:
         try:
             return look(Path(path))
-        except (OSError, ValueError, TypeError):
+        except Exception:  # a file that makes a library stumble is not of this format
             return None
 
     return recognise
@@ -56,6 +62,14 @@ def folders_in(folder: Path) -> list[Path]:
 def place(path: Path, base: Path) -> str:
     """How messages call a file: its path below the source, or its name."""
     return path.relative_to(base).as_posix() if path != base and path.is_relative_to(base) else path.name
+
+
+def left_out(source: str, error: Exception) -> LeftOut:
+    """A file that could not be read; what the message says of the place goes to the place."""
+    text = str(error).removeprefix(f"{source}: ")
+    if match := re.fullmatch(r"((?:line|frame|byte) \d+): (.*)", text, re.DOTALL):
+        return LeftOut(f"{source}: {match[1]}", match[2])
+    return LeftOut(source, text)
 
 
 def text_of(path: Path, name: str) -> str:
@@ -106,6 +120,8 @@ def stem_of_clip(where: str, name: str) -> str:
     stem = urllib.parse.quote(name, safe=KEPT_IN_NAMES)
     if stem.startswith("."):
         stem = "%2E" + stem[1:]
+    if stem == "asma" or stem.endswith(".asma"):  # asma.json is not a clip
+        stem = stem[:-1] + "%61"
     if not 0 < len(stem) <= LONGEST_NAME:
         raise ValueError(
             f"{where}: a clip's name must have 1 to {LONGEST_NAME} bytes to be a file's name, got {len(stem)}"
@@ -163,10 +179,10 @@ def new_folder(where: str, path: Path) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
-        for folder, _, names in os.walk(part):
-            for name in names:
-                _sync(os.path.join(folder, name))
-            _sync(folder)
+        # Many at a time, because the disk then writes them together; one by one a thousand small files take long.
+        with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
+            written = [Path(folder, name) for folder, _, names in os.walk(part) for name in (*names, "")]
+            list(pool.map(sync, written))
         _check_new(where, path)
         os.replace(part, path)
     finally:
@@ -193,11 +209,3 @@ def _check_new(where: str, path: Path) -> None:
         raise FileNotFoundError(f"{where}: the folder must exist, {str(path.parent)!r} is none")
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{where}: there must be nothing at {str(path)!r} yet, got a file or folder")
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

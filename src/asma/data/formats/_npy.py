@@ -18,12 +18,15 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-__all__ = ["StoredArray", "array_in_archive", "array_in_file", "write_npy_header"]
+__all__ = ["StoredArray", "array_in_archive", "array_in_file", "members_of", "write_npy_header"]
 
 KINDS = {"f": "floating point numbers", "iu": "integers", "fiu": "numbers"}
 DAMAGED = (ValueError, TypeError, SyntaxError, tokenize.TokenError, EOFError, RecursionError, MemoryError)
 """What NumPy's header parser makes of damaged headers."""
-UNPACKABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, lzma.LZMAError, struct.error)
+UNPACKABLE = (
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, UnicodeError, struct.error, zlib.error,
+    lzma.LZMAError,
+)  # fmt: skip
 """What zipfile makes of damaged, encrypted and strange archives."""
 INFLATION = 1040
 """Bytes that a deflated byte can become, a little more than the 1032 of zlib's algorithm.txt."""
@@ -85,7 +88,7 @@ class StoredArray:
                         raise ValueError(f"{self.place}: the member must have {self.shape[0]} rows, it ends early")
                     yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
         except UNPACKABLE as error:
-            raise ValueError(f"{self.place}: the archive is damaged, {error}") from None
+            raise ValueError(f"{self.place}: the archive is damaged, {_first_line(error)}") from None
 
 
 def array_in_file(file: Path, place: str, shape: Sequence[int | None] | None, kinds: str) -> StoredArray:
@@ -103,6 +106,20 @@ def array_in_file(file: Path, place: str, shape: Sequence[int | None] | None, ki
     with open(file, "rb") as stream:
         found, fortran, dtype, offset = _header(stream, os.fstat(stream.fileno()).st_size, place, shape, kinds)
     return StoredArray(file, "", place, found, dtype, fortran, offset, False)
+
+
+def members_of(file: Path) -> set[str]:
+    """Names of the members of an archive.
+
+    Raises:
+        ValueError: it is no zip archive, or damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return set(archive.namelist())
+    except UNPACKABLE as error:
+        raise ValueError(f"{file.name}: must be an .npz, which is a zip archive, but {_first_line(error)}") from None
 
 
 def array_in_archive(
@@ -128,7 +145,9 @@ def array_in_archive(
             with archive.open(info) as stream:
                 found, fortran, dtype, offset = _header(stream, info.file_size, place, shape, kinds)
     except UNPACKABLE as error:
-        raise ValueError(f"{place}: the archive is damaged or of a kind that is not read, {error}") from None
+        raise ValueError(
+            f"{place}: the archive is damaged or of a kind that is not read, {_first_line(error)}"
+        ) from None
     if packed and fortran and len(found) > 1:
         raise ValueError(f"{place}: a compressed array must be in C order, got Fortran order")
     offset += 0 if packed else _begin(file, info, place)

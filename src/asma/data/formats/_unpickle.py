@@ -265,7 +265,7 @@ class _Machine:
     def _global(self, module: str, name: str) -> None:
         call = ADMITTED.get((module, name))
         if call is None:
-            asked = f"{module}.{name}"[:120].encode("ascii", "backslashreplace").decode()
+            asked = ascii(f"{module}.{name}"[:120])[1:-1]
             self._refuse(f"asks for {asked}, which is code; only NumPy arrays and plain values are read")
         self._push(_Call(call))
 

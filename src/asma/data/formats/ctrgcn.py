@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from asma.data.formats._beside import Beside, Notes, beside_file, read_beside
 from asma.data.formats._files import looking, new_files
 from asma.data.formats._names import class_names
-from asma.data.formats._npy import StoredArray, array_in_archive, write_npy_header
+from asma.data.formats._npy import StoredArray, array_in_archive, members_of, write_npy_header
 from asma.data.formats._sides import side_of_clip, sides_of
 from asma.data.formats._tracks import clip_of, padded
 from asma.data.source import Clip, Header, LeftOut
@@ -43,6 +43,8 @@ PERSONS, JOINTS, CHANNELS, FRAMES = 2, 25, 3, 300
 WIDTH = PERSONS * JOINTS * CHANNELS
 PART = 256
 """Clips of a part: 46 MB of (300, 150) float32."""
+BLOCK = 64
+"""Clips in memory while a compressed array is unpacked."""
 MOST_CLASSES = 10_000
 
 
@@ -66,10 +68,7 @@ def open_source(path: str | os.PathLike[str], *, classes: Sequence[str] | None =
         OSError: it cannot be read.
     """
     file = Path(path)
-    try:
-        sides = _sides(file)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{file.name}: must be an .npz, which is a zip archive, but {error}") from None
+    sides = _sides(file)
     if not sides:
         raise ValueError(f"{file.name}: must hold x_train and y_train, or x_test and y_test")
     beside = read_beside(file)
@@ -198,9 +197,7 @@ def _rows_of(clip: Clip, header: Header) -> NDArray[np.float32]:
 
 def _sides(file: Path) -> list[Side]:
     """The sides that the archive has, with matching x and y."""
-    with zipfile.ZipFile(file) as archive:
-        members = set(archive.namelist())
-    sides = []
+    members, sides = members_of(file), []
     for name in SIDES:
         x, y = f"x_{name}.npy", f"y_{name}.npy"
         if x not in members:
@@ -216,5 +213,5 @@ def _sides(file: Path) -> list[Side]:
 def _rows(array: StoredArray, begin: int, end: int) -> Iterable[NDArray[Any]]:
     """Rows one by one; [begin, end) is the whole of a compressed array."""
     if array.compressed:
-        return (row for block in array.blocks(PART) for row in block)
+        return (row for block in array.blocks(BLOCK) for row in block)
     return array.mapped()[begin:end]

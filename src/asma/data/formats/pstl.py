@@ -42,6 +42,8 @@ KINDS = ("_position.npy", "_data.npy", "_data_joint.npy")
 BENCHMARKS = {"xsub": "xsub_", "xview": "xview_", "xset": "xset_", "xsetup": "xset_", "cs": "xsub_", "cv": "xview_"}
 LAYOUTS = {25: "ntu25", 18: "openpose18", 17: "coco17"}
 """By the number of joints, where the field has one use of it."""
+SUFFIX = ".skeleton"
+"""Of the names in label files, which are those of NTU RGB+D's files."""
 UNSPLIT = "all"
 FRAMES, PERSONS = 300, 2
 PART = 256
@@ -170,10 +172,12 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
                 if side not in arrays:
                     arrays[side] = _Array(files.enter_context(open(folder / f"{side}_data.npy", "xb")), header)
                 arrays[side].add(clip, header)
-                told = told_by_name(clip.name)
-                split = _split_name(target, side)
-                notes.add(clip, key=clip.name, label=clip.label, subject=told.subject, view=told.view,
-                          splits=(split,) if split else ())  # fmt: skip
+                key, split = clip.name.removesuffix(SUFFIX), _split_name(target, side)
+                told = told_by_name(key)
+                notes.add(
+                    clip, key=key, label=clip.label, subject=told.subject, view=told.view,
+                    splits=(split,) if split else (),
+                )  # fmt: skip
             if not arrays:
                 raise ValueError(f"{FORMAT}: there must be a clip to write, got none")
             for array in arrays.values():
@@ -289,7 +293,7 @@ def _name(file: Path, index: int, name: Any) -> str:
         name = name.decode("utf-8", "replace")
     if not isinstance(name, str):
         raise ValueError(f"{file.name}: entry {index}: a name must be a string, got {type(name).__name__}")
-    return name.removesuffix(".skeleton")
+    return name.removesuffix(SUFFIX)
 
 
 def _label(file: Path, index: int, label: Any) -> int:

@@ -243,7 +243,7 @@ def _entry(source: str, found: Any, splits: dict[str, list[str]]) -> _Entry | Le
     name, keypoint, score = (found.get(key) for key in ("frame_dir", "keypoint", "keypoint_score"))
     if not isinstance(name, str):
         return LeftOut(source, f"frame_dir must be the clip's name, got {_kind(name)}")
-    source = f"{source} ({name[:80]})"
+    source = f"{source} ({name[:80]!r})"
     if "frame_inds" in found or "raw_file" in found:
         return LeftOut(source, "keypoint must be (M, T, V, C), got the packed form of Kinetics-400")
     if not isinstance(keypoint, PickledArray) or len(keypoint.shape) != 4 or not _is_number(keypoint):

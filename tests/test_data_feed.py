@@ -1,0 +1,227 @@
+"""Batches on the device: the same whether the set lies there or is read ahead, and stopped and resumed anywhere."""
+
+import gc
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import stores
+import torch
+
+from asma import pretrain as pretraining
+from asma.checkpoint import load_encoder
+from asma.config import (
+    DataConfig,
+    EncoderConfig,
+    MaskConfig,
+    OptimiserConfig,
+    PretrainConfig,
+    ProjectorConfig,
+    ViewConfig,
+)
+from asma.data import Header, open_store
+from asma.data import feed as feeding
+from asma.data.feed import Feed
+from asma.data.order import Batches, ShardedBatches
+from asma.prepare import Prepared, open_split
+from asma.pretrain import pretrain
+from asma_kernels import Skeleton
+
+CPU = torch.device("cpu")
+NTU = Skeleton.builtin("ntu25")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """See test_pretrain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """60 clips of one or two persons on the NTU joints."""
+    made = []
+    for number in range(60):
+        length = 8 + number % 7
+        persons = [(0, 0, length), (1, 2, length - 3)][: 1 + number % 2]
+        made.append(stores.clip(number, length, persons, joints=25))
+    folder = tmp_path_factory.mktemp("feed") / "s"
+    return open_store(stores.write(folder, made, Header("t", NTU, "xyz", ("a", "b"), "subject-odd-even")))
+
+
+@pytest.fixture
+def prepared(store):
+    return Prepared(store, DataConfig(frames=10, persons=2))
+
+
+def feeds(prepared, order):
+    """On the device and read ahead."""
+    return [Feed(prepared, order(), CPU, resident) for resident in (True, False)]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [lambda: Batches(60, 8, 3, CPU), lambda: ShardedBatches(np.repeat(np.arange(6), 10), 8, 3, 1, 2)],
+    ids=["one process", "many"],
+)
+def test_both_ways_give_the_same_batches_and_resume_alike(prepared, order):
+    resident, ahead = feeds(prepared, order)
+    for _ in range(11):
+        assert torch.equal(resident.next(), ahead.next())
+    # Though more batches are made already, the state is that of the last one that was given out.
+    time.sleep(0.05)
+    states = [feed.state() for feed in (resident, ahead)]
+    expected = [resident.next() for _ in range(9)]
+    for state in states:
+        for other in feeds(prepared, order):
+            other.next()
+            other.load_state(state)
+            assert all(torch.equal(other.next(), batch) for batch in expected)
+            other.close()
+    assert resident.checksum() == ahead.checksum()
+    for one, two in zip(resident.parts(), ahead.parts(), strict=True):
+        assert torch.equal(one, two)
+    ahead.close()
+
+
+def test_state_before_the_first_batch(prepared):
+    for feed in feeds(prepared, lambda: Batches(60, 8, 3, CPU)):
+        state = feed.state()
+        first = feed.next()
+        feed.load_state(state)
+        assert torch.equal(feed.next(), first)
+        feed.close()
+
+
+def test_what_fits_is_measured_and_said(prepared, monkeypatch):
+    wanted = 60 * 3 * 10 * 25 * 2 * 4
+    for free, fits in ((2 * wanted, True), (2 * wanted - 1, False)):
+        monkeypatch.setattr(feeding, "free_bytes", lambda device, free=free: free)
+        feed = Feed(prepared, Batches(60, 8, 3, CPU), CPU)
+        assert (feed.resident is not None) == fits
+        assert "360 kB" in feed.placement and "720 kB" in feed.placement
+        assert ("made ahead" in feed.placement) != fits
+    # A tensor that is there takes no more memory, however little is left.
+    monkeypatch.setattr(feeding, "free_bytes", lambda device: 0)
+    clips = torch.zeros(60, 3, 10, 25, 2)
+    assert Feed(clips, Batches(60, 8, 3, CPU), CPU).resident.data_ptr() == clips.data_ptr()
+
+
+def test_free_memory_is_some(monkeypatch):
+    assert 1e6 < feeding.free_bytes(CPU) < 1e14
+
+
+def test_batches_are_made_while_the_device_computes(prepared):
+    """Ten batches of 20 ms beside ten steps of 20 ms."""
+
+    class Slow:
+        shape = prepared.shape
+
+        def rows(self, index):
+            time.sleep(0.02)
+            return prepared.rows(index)
+
+    feed = Feed(Slow(), Batches(60, 8, 3, CPU), CPU, resident=False)
+    feed.next()
+    begun = time.perf_counter()
+    for _ in range(10):
+        time.sleep(0.022)
+        feed.next()
+    assert time.perf_counter() - begun < 0.38
+    feed.close()
+
+
+def test_an_error_of_the_thread_comes_out_of_next(prepared):
+    class Broken:
+        shape = prepared.shape
+
+        def rows(self, index):
+            if 13 in index:
+                raise ValueError("Store: 'shard-00003/clips.npy': frames must be in [1, 16777216], got 0")
+            return prepared.rows(index)
+
+    feed = Feed(Broken(), Batches(60, 8, 3, CPU), CPU, resident=False)
+    with pytest.raises(ValueError, match="shard-00003/clips.npy"):
+        for _ in range(20):
+            feed.next()
+    with pytest.raises(ValueError, match="shard-00003/clips.npy"):
+        feed.next()
+    feed.close()
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name == "asma.data.feed"]
+
+
+def test_no_thread_is_left(prepared):
+    feed = Feed(prepared, Batches(60, 8, 3, CPU), CPU, resident=False)
+    feed.next()
+    assert len(readers()) == 1
+    feed.close()
+    feed.close()
+    assert readers() == []
+    feed.next()  # goes on
+    del feed
+    gc.collect()
+    assert readers() == []
+
+
+CONFIG = PretrainConfig(
+    data=DataConfig(frames=10, persons=2),
+    views=ViewConfig(shear=0.3),
+    masks=MaskConfig(joints=4, frames=3, extra_frames=2),
+    encoder=EncoderConfig(channels=(4, 8), strides=(1, 2), kernel=3, dropout=0.3),
+    projector=ProjectorConfig(width=16, lambd=5e-3),
+    optimiser=OptimiserConfig(batch=8, steps=9, warmup=0.25),
+    calibrate=True,
+    checkpoint_every=4,
+)
+
+
+def weights(folder):
+    return load_encoder(folder)[0].state_dict()
+
+
+def test_pretraining_does_not_depend_on_where_the_clips_are(tmp_path, store, monkeypatch):
+    config = replace(CONFIG, data=replace(CONFIG.data, clips=str(store.path)))
+    said = []
+    split = open_split(config.data)
+    pretrain(config, split.train_x, NTU, tmp_path / "tensor")
+    pretrain(config, split.prepared, NTU, tmp_path / "resident", say=said.append)
+    monkeypatch.setattr(feeding, "free_bytes", lambda device: 0)
+    train_step = pretraining.Pretraining.train_step
+
+    def interrupted(run):
+        if run.step == 6:
+            raise KeyboardInterrupt
+        return train_step(run)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining.Pretraining, "train_step", interrupted)
+        pretrain(config, split.prepared, NTU, tmp_path / "ahead", say=said.append)
+    pretrain(config, split.prepared, NTU, tmp_path / "ahead", resume=True)
+    gc.collect()
+    assert ["made ahead" in text for text in said] == [False, True] and readers() == []
+    for name in ("resident", "ahead"):
+        for key, tensor in weights(tmp_path / "tensor").items():
+            assert torch.equal(tensor, weights(tmp_path / name)[key]), (name, key)
+
+
+def test_on_a_gpu_both_ways_give_the_same_batches(prepared):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU: pinned prefetch needs one")
+    gpu = torch.device("cuda:0")
+    resident, ahead = (Feed(prepared, Batches(60, 8, 3, CPU), gpu, resident) for resident in (True, False))
+    for _ in range(30):
+        one, two = resident.next(), ahead.next()
+        assert one.device == two.device == gpu and torch.equal(one, two)
+    state = ahead.state()
+    expected = resident.next()
+    ahead.load_state(state)
+    assert torch.equal(ahead.next(), expected)
+    ahead.close()
