@@ -29,7 +29,7 @@ from asma.data import (
     store_writer,
     verify_store,
 )
-from asma.data.convert import convert_to_file
+from asma.data.convert import convert_to_file, fingerprint
 from asma.data.formats import clipset
 from asma.data.formats import store as store_format
 from asma.data.formats.registry import FORMATS, find, open_source, writer
@@ -253,6 +253,28 @@ class TestStoppedAndGoneOnWith:
             conversions.convert(MadeSource(40), tmp_path / "out")
         shutil.rmtree(tmp_path / "out.partial")
         assert conversions.convert(MadeSource(41), tmp_path / "out").clips > 100
+
+    def test_the_beginning_of_another_conversion_is_not_lost(self, tmp_path, small_shards):
+        process = self.begun(tmp_path)
+        process.kill()
+        process.join()
+        os.rename(tmp_path / "out.partial", tmp_path / "kept")
+        conversions.convert(MadeSource(41), tmp_path / "out")
+        os.rename(tmp_path / "kept", tmp_path / "out.partial")
+        assert conversions.convert(MadeSource(41), tmp_path / "out").there_already
+        assert (tmp_path / "out.partial" / "store" / "shard-00001").exists()
+        # It is about the same source, so it may replace what is there when it is told to.
+        report = conversions.convert(MadeSource(40, seconds=0.02), tmp_path / "out", overwrite=True)
+        assert len(open_store(tmp_path / "out")) == report.clips == 182
+        assert os.listdir(tmp_path) == ["out"]
+
+    def test_a_link_to_nothing_in_the_source_does_not_matter(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "link").symlink_to("nowhere")
+        plan = fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
+        assert plan == fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
+        (tmp_path / "in" / "new").touch()
+        assert plan != fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
 
     def test_a_shard_that_a_dying_disk_left_is_made_again(self, tmp_path, small_shards):
         process = self.begun(tmp_path)
