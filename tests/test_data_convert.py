@@ -388,6 +388,7 @@ def test_a_clip_that_the_store_refuses_is_left_out_and_counted(tmp_path):
     assert (report.clips, report.left_out) == (1, 2)
     assert [each.source for each in left_out(tmp_path / "out")] == ["file1", "file3"]
     provenance = open_store(tmp_path / "out").provenance
+    assert provenance["dtype"] == "float32" and provenance["source"].endswith("conversions.py")
     assert provenance["counts"]["left_out"] == 2 and provenance["format"] == "made"
     assert "label must be in [-1, 1], got 7; clip 'c1'" in provenance["counts"]["first"]
 
@@ -428,6 +429,13 @@ class TestClipSet:
             with pytest.raises(ValueError, match=said):
                 clipset.write(clips, header, tmp_path / "out.npz")
         assert os.listdir(tmp_path) == []
+
+    def test_from_memory_to_a_store_and_back(self, tmp_path):
+        clips = builtin_clips(classes=2, subjects=2, views=1, repeats=1)
+        path = write(tmp_path / "s", clipset.clips_of(clips), clipset.header_of(clips))
+        store = open_store(path)
+        back = clipset.clip_set_of((store.as_clip(i) for i in range(len(store))), store.header)
+        assert same_set(back, clips)
 
     def test_absent_frames_become_zeros(self, tmp_path):
         path = write(tmp_path / "s", [stores.clip(0, 6, [(0, 1, 2), (0, 4, 1)]), stores.clip(2, 3, [])])

@@ -164,7 +164,7 @@ def convert_to_store(
     try:
         with _own_folder(out, plan) as folder:
             if not (folder / STORE_FILE).is_file():
-                _write_shards(source, folder, out, dtype, jobs, {"source": plan["source"], "plan": mark})
+                _write_shards(source, folder, out, dtype, jobs, {**plan, "plan": mark})
             report = Report.of_dict(out, contents_of_json("convert", folder / STORE_FILE).provenance["counts"])
             put_in_place(folder, out, overwrite)
     except FileExistsError:
@@ -239,7 +239,7 @@ def _finished(folder: Path) -> tuple[list[Store], int, Report]:
     for path in paths:
         try:
             shard = open_store(path)
-            parts, report = int(shard.provenance["parts"]), Report.of_dict(folder, shard.provenance["counts"])
+            parts, report = int(shard.provenance["finished_parts"]), Report.of_dict(folder, shard.provenance["counts"])
         except (ValueError, TypeError, KeyError, FileNotFoundError):
             break
         shards.append(shard)
@@ -254,12 +254,11 @@ def _write_shards(
 ) -> None:
     shards, parts, report = _finished(folder)
     entries = [replace(shard.shards[0].entry, folder=shard.path.name) for shard in shards]
-    known = {"format": source.format, "asma": __version__, **provenance}
     buffer, left_out = ShardBuffer(source.header, dtype), list[LeftOut]()
 
     def flush() -> None:
         if len(buffer):
-            now = known | {"parts": parts, "counts": report.as_dict()}
+            now = {**provenance, "finished_parts": parts, "counts": report.as_dict()}
             entries.append(write_shard(folder, len(entries), buffer, now, left_out))
             left_out.clear()
 
@@ -280,8 +279,8 @@ def _write_shards(
         raise _nothing(report, out)
     earlier = [line for entry in entries for line in _left_out_of(folder / entry.folder)]
     write_left_out(folder, [*earlier, *left_out])
-    contents = Contents(source.header, dtype, known | {"counts": report.as_dict()}, tuple(entries))
-    write_store_file(folder, contents)
+    provenance = {**provenance, "counts": report.as_dict()}
+    write_store_file(folder, Contents(source.header, dtype, provenance, tuple(entries)))
 
 
 def _nothing(report: Report, out: Path) -> NothingLeftError:
