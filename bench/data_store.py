@@ -1,7 +1,7 @@
 """`python -m bench.data_store`: the store at a million clips, against an npz of the same, and at NTU RGB+D's sizes.
 
 Writes bench/results/<device>-data-store.json and .md, prints the table. It needs 6 GB on the disk of --folder, which
-it takes back, and about ten minutes. Every figure is of a process of its own; "cold" is after the system was asked to
+it takes back, and about five minutes. Every figure is of a process of its own; "cold" is after the system was asked to
 forget the files (posix_fadvise), which it does for what is on the disk.
 """
 

@@ -44,6 +44,14 @@ def same_clip(one, other):
     )
 
 
+def same_set(one, other):
+    """Clip sets that are equal in everything, frames bit for bit."""
+    arrays = ("data", "offsets", "label", "subject", "view", "name")
+    return all(np.array_equal(getattr(one, field), getattr(other, field)) for field in arrays) and all(
+        getattr(one, field) == getattr(other, field) for field in ("classes", "skeleton", "title", "usual_split")
+    )
+
+
 class MadeSource:
     """A source of `parts` parts of clips of random lengths, some of which are left out; other processes make the same.
 

@@ -13,12 +13,11 @@ import conversions
 import numpy as np
 import pytest
 import stores
-from stores import MadeSource, same_clip, write
+from stores import MadeSource, same_clip, same_set
 
 from asma.cli import main
 from asma.data import (
     ClipSet,
-    Header,
     Track,
     builtin_clips,
     load_clips,
@@ -29,10 +28,8 @@ from asma.data import (
     store_writer,
     verify_store,
 )
-from asma.data.convert import convert_to_file
+from asma.data.convert import convert_to_file, fingerprint
 from asma.data.formats import clipset
-from asma.data.formats import store as store_format
-from asma.data.formats.registry import FORMATS, find, open_source, writer
 from asma.data.source import Clip, LeftOut
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -43,13 +40,6 @@ FORKSERVER.set_forkserver_preload(["asma.data.convert"])
 @pytest.fixture
 def small_shards(monkeypatch):
     monkeypatch.setattr(store_writer, "SHARD_CLIPS", conversions.SHARD_CLIPS)
-
-
-def same_set(one, other):
-    arrays = ("data", "offsets", "label", "subject", "view", "name")
-    return all(np.array_equal(getattr(one, field), getattr(other, field)) for field in arrays) and all(
-        getattr(one, field) == getattr(other, field) for field in ("classes", "skeleton", "title", "usual_split")
-    )
 
 
 def contents(path):
@@ -254,6 +244,28 @@ class TestStoppedAndGoneOnWith:
         shutil.rmtree(tmp_path / "out.partial")
         assert conversions.convert(MadeSource(41), tmp_path / "out").clips > 100
 
+    def test_the_beginning_of_another_conversion_is_not_lost(self, tmp_path, small_shards):
+        process = self.begun(tmp_path)
+        process.kill()
+        process.join()
+        os.rename(tmp_path / "out.partial", tmp_path / "kept")
+        conversions.convert(MadeSource(41), tmp_path / "out")
+        os.rename(tmp_path / "kept", tmp_path / "out.partial")
+        assert conversions.convert(MadeSource(41), tmp_path / "out").there_already
+        assert (tmp_path / "out.partial" / "store" / "shard-00001").exists()
+        # It is about the same source, so it may replace what is there when it is told to.
+        report = conversions.convert(MadeSource(40, seconds=0.02), tmp_path / "out", overwrite=True)
+        assert len(open_store(tmp_path / "out")) == report.clips == 182
+        assert os.listdir(tmp_path) == ["out"]
+
+    def test_a_link_to_nothing_in_the_source_does_not_matter(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "link").symlink_to("nowhere")
+        plan = fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
+        assert plan == fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
+        (tmp_path / "in" / "new").touch()
+        assert plan != fingerprint(tmp_path / "in", MadeSource(1), tmp_path / "out", {})
+
     def test_a_shard_that_a_dying_disk_left_is_made_again(self, tmp_path, small_shards):
         process = self.begun(tmp_path)
         process.kill()
@@ -366,71 +378,6 @@ def test_a_clip_that_the_store_refuses_is_left_out_and_counted(tmp_path):
     assert (report.clips, report.left_out) == (1, 2)
     assert [each.source for each in left_out(tmp_path / "out")] == ["file1", "file3"]
     provenance = open_store(tmp_path / "out").provenance
+    assert provenance["dtype"] == "float32" and provenance["source"].endswith("conversions.py")
     assert provenance["counts"]["left_out"] == 2 and provenance["format"] == "made"
     assert "label must be in [-1, 1], got 7; clip 'c1'" in provenance["counts"]["first"]
-
-
-class TestRegistry:
-    def test_every_format_keeps_the_contract(self):
-        """Whatever a path is: a phrase or None, without an exception."""
-        for name in FORMATS:
-            module = __import__(f"asma.data.formats.{name}", fromlist=["recognise"])
-            for path in ("/nowhere", __file__, "/", "/dev/null", "\0"):
-                assert module.recognise(path) is None, (name, path)
-
-    def test_several_matches_ask_for_one(self, tmp_path, monkeypatch):
-        save_clips(tmp_path / "set.npz", builtin_clips(classes=2, subjects=2, views=1, repeats=1))
-        monkeypatch.setattr(store_format, "recognise", lambda path: "anything")
-        with pytest.raises(
-            ValueError, match=r"could be store \(anything\) or clipset \(clip set of .*\): say which by --format"
-        ):
-            find(tmp_path / "set.npz")
-        assert open_source(tmp_path / "set.npz", "clipset").format == "clipset"
-
-    def test_a_format_that_is_not_written(self, monkeypatch):
-        monkeypatch.delattr(clipset, "write")
-        with pytest.raises(ValueError, match="format clipset is read only"):
-            writer("out.npz")
-
-
-class TestClipSet:
-    def test_what_does_not_fit_is_refused_by_name(self, tmp_path):
-        two = [stores.clip(0), stores.clip(1, 4, [(0, 0, 4), (1, 0, 2)])]
-        cases = [
-            (two, stores.HEADER, "a clip must have at most one person, 'c1' has a second one: take a store"),
-            ([stores.clip(0, label=-1)], stores.HEADER, r"label must be in \[0, 2\), got -1 at clip 'c0'"),
-            ([stores.clip(0)], Header("t", stores.CHAIN, "xys", ("a",)), "channels must be xyz, got xys"),
-            ([], stores.HEADER, "there must be at least one clip"),
-        ]
-        for clips, header, said in cases:
-            with pytest.raises(ValueError, match=said):
-                clipset.write(clips, header, tmp_path / "out.npz")
-        assert os.listdir(tmp_path) == []
-
-    def test_absent_frames_become_zeros(self, tmp_path):
-        path = write(tmp_path / "s", [stores.clip(0, 6, [(0, 1, 2), (0, 4, 1)]), stores.clip(2, 3, [])])
-        clipset.write(open_source(path).read("clips 0 to 1"), stores.HEADER, tmp_path / "out.npz")
-        clips, store = load_clips(tmp_path / "out.npz"), open_store(path)
-        assert np.array_equal(clips.clip(0), store.clip(0)[0]) and not clips.clip(1).any()
-        assert (clips.clip(0) != 0).any((1, 2)).tolist() == [False, True, True, False, True, False]
-
-    def test_it_is_written_by_convert_all_or_nothing(self, tmp_path, monkeypatch):
-        def full(*arguments, **more):
-            raise OSError(28, "No space left on device")
-
-        report = convert_to_file(MadeSource(4), tmp_path / "out.npz", clipset.write, jobs=1)
-        assert report.clips == len(load_clips(tmp_path / "out.npz")) == 18 and report.left_out == 2
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="full.npz: No space left on device"):
-            convert_to_file(MadeSource(4), tmp_path / "full.npz", clipset.write, jobs=1)
-        assert sorted(os.listdir(tmp_path)) == ["out.json", "out.npz"]
-
-
-def test_reading_a_store_part_by_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_format, "PART", 4)
-    made = [stores.clip(i) for i in range(10)]
-    source = open_source(write(tmp_path / "s", made))
-    assert source.parts == ("clips 0 to 3", "clips 4 to 7", "clips 8 to 9")
-    found = [clip for part in source.parts for clip in source.read(part)]
-    assert len(found) == 10 and all(map(same_clip, found, made))
-    assert find(tmp_path / "s").phrase == "store of 10 clips in 1 shard"

@@ -37,13 +37,17 @@ from asma.data.store_writer import (
 from asma.extras import Progress
 from asma.files import write_text
 
-__all__ = ["Report", "convert_to_file", "convert_to_store", "fingerprint"]
+__all__ = ["NothingLeftError", "Report", "convert_to_file", "convert_to_store", "fingerprint"]
 
 VERSION = 1
 """Of what a conversion does to the clips: shards of another are not gone on from."""
 PLAN_FILE, LOCK_FILE, STORE_FOLDER = "plan.json", "lock", "store"
 KINDS = 20
 """Reasons that are counted apart, the most frequent ones."""
+
+
+class NothingLeftError(ValueError):
+    """A source has no clip, or none that keeps the rules."""
 
 
 @dataclass
@@ -118,7 +122,7 @@ def fingerprint(path: Path, source: Source, out: Path, settings: Mapping[str, An
     mine = tuple(f"{os.path.abspath(out)}{end}" for end in (os.sep, ".partial"))
     for file in sorted(files):
         if not os.path.abspath(file).startswith(mine):
-            found = file.stat()
+            found = file.stat() if file.exists() else file.lstat()  # a link to nothing
             digest.update(f"{os.path.relpath(file, path.parent)!r} {found.st_size} {found.st_mtime_ns}\n".encode())
     parts = hashlib.sha256("\n".join(source.parts).encode("utf-8", "backslashreplace")).hexdigest()
     return {
@@ -147,18 +151,20 @@ def convert_to_store(
 
     Raises:
         FileExistsError: something else is at `out`, or beside it the beginning of another conversion.
-        ValueError: everything was left out, or a rule of `StoreWriter`.
+        NothingLeftError: everything was left out.
+        ValueError: a rule of `StoreWriter`.
         OSError: the disk is full; what is finished stays for the next attempt.
     """
     mark = hashlib.sha256(json.dumps(dict(plan), sort_keys=True).encode()).hexdigest()
     if not overwrite and (done := _made_by(out, mark)) is not None:
-        shutil.rmtree(_partial(out), ignore_errors=True)
+        if not _difference(_plan_of(_partial(out)), plan):
+            shutil.rmtree(_partial(out), ignore_errors=True)
         return done
     check_new_store("convert", out, source.header, dtype, overwrite)
     try:
         with _own_folder(out, plan) as folder:
             if not (folder / STORE_FILE).is_file():
-                _write_shards(source, folder, out, dtype, jobs, {"source": plan["source"], "plan": mark})
+                _write_shards(source, folder, out, dtype, jobs, {**plan, "plan": mark})
             report = Report.of_dict(out, contents_of_json("convert", folder / STORE_FILE).provenance["counts"])
             put_in_place(folder, out, overwrite)
     except FileExistsError:
@@ -194,14 +200,9 @@ def _own_folder(out: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, however this process ends
         except OSError:
             raise FileExistsError(f"{partial}: another process is at this conversion: let it finish") from None
-        begun = partial / PLAN_FILE
-        if not begun.is_file():
-            write_text(begun, json.dumps(dict(plan), indent=1) + "\n")
-        try:
-            found = json.loads(begun.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        other = _difference(found, plan)
+        if not (partial / PLAN_FILE).is_file():
+            write_text(partial / PLAN_FILE, json.dumps(dict(plan), indent=1) + "\n")
+        other = _difference(_plan_of(partial), plan)
         if other:
             raise FileExistsError(
                 f"{partial} holds the beginning of another conversion, {other}: finish that one, or delete the folder"
@@ -209,10 +210,18 @@ def _own_folder(out: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
         (partial / STORE_FOLDER).mkdir(exist_ok=True)
         try:
             yield partial / STORE_FOLDER
-        except ValueError:
+        except NothingLeftError:
             shutil.rmtree(partial)
             raise
         shutil.rmtree(partial)
+
+
+def _plan_of(partial: Path) -> Any:
+    """What the plan says; None if there is none, or none that can be read."""
+    try:
+        return json.loads((partial / PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _difference(found: Any, plan: Mapping[str, Any]) -> str:
@@ -230,7 +239,7 @@ def _finished(folder: Path) -> tuple[list[Store], int, Report]:
     for path in paths:
         try:
             shard = open_store(path)
-            parts, report = int(shard.provenance["parts"]), Report.of_dict(folder, shard.provenance["counts"])
+            parts, report = int(shard.provenance["finished_parts"]), Report.of_dict(folder, shard.provenance["counts"])
         except (ValueError, TypeError, KeyError, FileNotFoundError):
             break
         shards.append(shard)
@@ -245,12 +254,11 @@ def _write_shards(
 ) -> None:
     shards, parts, report = _finished(folder)
     entries = [replace(shard.shards[0].entry, folder=shard.path.name) for shard in shards]
-    known = {"format": source.format, "asma": __version__, **provenance}
     buffer, left_out = ShardBuffer(source.header, dtype), list[LeftOut]()
 
     def flush() -> None:
         if len(buffer):
-            now = known | {"parts": parts, "counts": report.as_dict()}
+            now = {**provenance, "finished_parts": parts, "counts": report.as_dict()}
             entries.append(write_shard(folder, len(entries), buffer, now, left_out))
             left_out.clear()
 
@@ -271,13 +279,13 @@ def _write_shards(
         raise _nothing(report, out)
     earlier = [line for entry in entries for line in _left_out_of(folder / entry.folder)]
     write_left_out(folder, [*earlier, *left_out])
-    contents = Contents(source.header, dtype, known | {"counts": report.as_dict()}, tuple(entries))
-    write_store_file(folder, contents)
+    provenance = {**provenance, "counts": report.as_dict()}
+    write_store_file(folder, Contents(source.header, dtype, provenance, tuple(entries)))
 
 
-def _nothing(report: Report, out: Path) -> ValueError:
+def _nothing(report: Report, out: Path) -> NothingLeftError:
     found = f"{report.left_out} were left out, first {report.first}" if report.left_out else "the source is empty"
-    return ValueError(f"convert: {out}: there must be at least one clip, got none: {found}")
+    return NothingLeftError(f"convert: {out}: there must be at least one clip, got none: {found}")
 
 
 def _left_out_of(shard: Path) -> Iterator[LeftOut]:
@@ -299,7 +307,8 @@ def convert_to_file(source: Source, out: Path, write: Write, jobs: int = 0) -> R
 
     Raises:
         FileExistsError: something is at `out`.
-        ValueError: everything was left out, or a clip cannot be written in this format.
+        NothingLeftError: everything was left out.
+        ValueError: a clip cannot be written in this format.
         OSError: the disk is full.
     """
     if os.path.lexists(out):

@@ -14,7 +14,7 @@ from asma.data.clip_file import load_clips, save_clips
 from asma.data.clips import ClipSet
 from asma.data.source import Clip, Header, Track
 
-__all__ = ["ClipSetSource", "clip_set_of", "open_source", "recognise", "write"]
+__all__ = ["ClipSetSource", "clip_set_of", "clips_of", "header_of", "open_source", "recognise", "write"]
 
 FORMAT = "clipset"
 ENTRIES = {"data.npy", "offsets.npy", "label.npy"}
@@ -51,8 +51,7 @@ class ClipSetSource:
 
     def __init__(self, path: Path) -> None:
         self._path, self._clips = path, load_clips(path)
-        clips = self._clips
-        self.header = Header(clips.title, clips.skeleton, "xyz", clips.classes, clips.usual_split)
+        self.header = header_of(self._clips)
         self.parts = (path.name,)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -60,18 +59,27 @@ class ClipSetSource:
 
     def read(self, part: str) -> Iterator[Clip]:
         """See `asma.data.source.Source.read`."""
-        clips = self._clips
-        for i in range(len(clips)):
-            yield Clip(
-                name=str(clips.name[i]),
-                frames=int(clips.lengths[i]),
-                tracks=(Track(0, 0, clips.clip(i)),),
-                label=int(clips.label[i]),
-                subject=int(clips.subject[i]),
-                view=int(clips.view[i]),
-                splits=tuple(name for name, members in clips.splits.items() if members[i]),
-                source=f"{part}: clip {i}",
-            )
+        return clips_of(self._clips, part)
+
+
+def header_of(clips: ClipSet) -> Header:
+    """What holds for all clips of a set."""
+    return Header(clips.title, clips.skeleton, "xyz", clips.classes, clips.usual_split)
+
+
+def clips_of(clips: ClipSet, file: str = "memory") -> Iterator[Clip]:
+    """The clips of a set one by one, as a store takes them; their frames are not copied."""
+    for i in range(len(clips)):
+        yield Clip(
+            name=str(clips.name[i]),
+            frames=int(clips.lengths[i]),
+            tracks=(Track(0, 0, clips.clip(i)),),
+            label=int(clips.label[i]),
+            subject=int(clips.subject[i]),
+            view=int(clips.view[i]),
+            splits=tuple(name for name, members in clips.splits.items() if members[i]),
+            source=f"{file}: clip {i}",
+        )
 
 
 def clip_set_of(clips: Iterable[Clip], header: Header) -> ClipSet:
