@@ -122,7 +122,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "trunk": (0, 1, 14, 15, 16, 17),
         },
     ),
-    # OpenPose's 25 body keypoints (BODY_25, its default model) with the pairs that OpenPose draws: the neck carries both
+    # OpenPose's 25 body keypoints (BODY_25, its default) with the pairs that OpenPose draws: the neck carries both
     # arms, the face and, through the middle of the hips, the legs; the feet have two toes and a heel.
     "openpose25": Layout(
         names=_names(

@@ -46,6 +46,19 @@ def best(function: Callable[[], Any], rounds: int = 15) -> float:
     return min(times)
 
 
+def busy(seconds: float = 2.0) -> float:
+    """The share of the processors' time that others use just now, in [0, 1]."""
+
+    def times() -> list[int]:
+        return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+
+    before = times()
+    time.sleep(seconds)
+    passed = [after - earlier for earlier, after in zip(before, times(), strict=True)]
+    idle = passed[3] + passed[4]  # waiting for a disk is no work
+    return 1 - idle / max(sum(passed), 1)
+
+
 def limits() -> dict[str, float]:
     """Bytes and flops a second of the present number of threads: a copy in memory, one of the clips' size (it stays in
     the last cache), and a float32 matrix product of PyTorch's BLAS."""

@@ -1,4 +1,4 @@
-"""setuptools' build backend, which asks for cmake and ninja only where there are none, and for torch at once.
+"""setuptools' build backend, which asks for cmake, ninja and pybind11 only where there are none, and for torch at once.
 
 torch is not among the build requirements: pip would put the newest one, with its CUDA packages, into the build's own
 environment, whatever is installed. It is looked for when pip asks what a build requires, before pip downloads anything.
@@ -21,8 +21,11 @@ def _check() -> None:
 def _tools() -> list[str]:
     _check()
     toolchain.find_cuda()
-    tools = {f"cmake>={toolchain.CMAKE[0]}.{toolchain.CMAKE[1]}": toolchain.find_tool("cmake", toolchain.CMAKE)}
+    tools: dict[str, Any] = {
+        f"cmake>={toolchain.CMAKE[0]}.{toolchain.CMAKE[1]}": toolchain.find_tool("cmake", toolchain.CMAKE)
+    }
     tools["ninja"] = toolchain.find_tool("ninja")
+    tools["pybind11>=2.13"] = toolchain.find_pybind11()
     return [requirement for requirement, path in tools.items() if path is None]
 
 

@@ -1,4 +1,4 @@
-"""Finds what a build needs: torch, cmake, ninja and nvcc. What is missing or wrong ends the build in one sentence."""
+"""Finds what a build needs: torch, tools and headers. What is missing or wrong ends the build in one sentence."""
 
 from __future__ import annotations
 
@@ -57,6 +57,33 @@ def _hidden_site_packages() -> list[str]:
             return site.getsitepackages(prefixes)
         prefixes.append(sys.base_prefix)
     return [*site.getsitepackages(prefixes), site.getusersitepackages()]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the module asma._host is built with; without ``includes`` it is left out, for the reason ``left_out``."""
+
+    includes: str = ""  # folders of headers, as CMake wants them
+    suffix: str = ""
+    left_out: str = ""
+
+
+def find_host() -> Host:
+    """Python's headers, which Debian keeps in a package of their own, and pybind11's."""
+    python, pybind11 = sysconfig.get_path("include"), find_pybind11()
+    if not os.path.isfile(f"{python}/Python.h"):
+        return Host(left_out=f"Python.h was not found in {python}: install python3-dev or the like")
+    if pybind11 is None:
+        return Host(left_out="pybind11 was not found: `pip install pybind11`")
+    return Host(f"{python};{pybind11}", sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+def find_pybind11() -> Path | None:
+    """The folder of pybind11's headers: torch brings them, made for its Python; else those of the package."""
+    spec = importlib.util.find_spec("pybind11")
+    packages = spec.submodule_search_locations if spec else None
+    folders = [torch_folder() / "include", *(Path(package) / "include" for package in packages or [])]
+    return next((folder for folder in folders if (folder / "pybind11/pybind11.h").is_file()), None)
 
 
 def find_tool(name: str, at_least: tuple[int, int] = (0, 0)) -> str | None:

@@ -1,9 +1,12 @@
 """Clips of any number of persons, and stores of them, for tests."""
 
-import numpy as np
-from hypothesis import strategies as st
+import os
+import signal
+import time
 
-from asma.data import UNKNOWN, Clip, Header, StoreWriter, Track
+import numpy as np
+
+from asma.data import Clip, Header, LeftOut, StoreWriter, Track
 from asma_kernels import Skeleton
 
 CHAIN = Skeleton.from_edges([(0, 1), (1, 2)], names=["hip", "chest", "head"], centre=1, name="chain")
@@ -29,32 +32,6 @@ def write(path, clips, header=HEADER, **options):
     return path
 
 
-@st.composite
-def spans(draw, length, most_persons=3):
-    """Tracks of a clip as (person, start, length): none of a person overlaps, some are absent for a while."""
-    found = []
-    for person in range(draw(st.integers(0, most_persons))):
-        start = draw(st.integers(0, length - 1))
-        while start < length:
-            count = draw(st.integers(1, length - start))
-            found.append((person, start, count))
-            start += count + draw(st.integers(0, 3))
-    return found
-
-
-@st.composite
-def clips(draw, most=6):
-    made = []
-    for number in range(draw(st.integers(1, most))):
-        length = draw(st.integers(1, 9))
-        label, subject = (draw(st.integers(UNKNOWN, 1)) for _ in range(2))
-        name = draw(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5))
-        splits = tuple(draw(st.sets(st.sampled_from(["train", "val", "Füße"]))))
-        one = clip(number, length, draw(spans(length)), label=label, subject=subject, splits=splits)
-        made.append(Clip(**(vars(one) | {"name": f"{number}{name}"})))
-    return made
-
-
 def same_clip(one, other):
     """Equal in everything, frames bit for bit; splits are a set."""
     fields = ("name", "frames", "label", "subject", "view", "source")
@@ -65,3 +42,33 @@ def same_clip(one, other):
         and len(order[0]) == len(order[1])
         and all(a[:2] == b[:2] and np.array_equal(a.data, b.data) for a, b in zip(*order, strict=True))
     )
+
+
+class MadeSource:
+    """A source of `parts` parts of clips of random lengths, some of which are left out; other processes make the same.
+
+    Each reading leaves a file named after part and process in `log`. Part `broken` cannot be read, part `deadly` ends
+    the process that reads it, and every reading takes `seconds`.
+    """
+
+    format = "made"
+
+    def __init__(self, parts, log=None, broken=-1, deadly=-1, seconds=0.0, per_part=5):
+        self.header = HEADER
+        self.parts = tuple(f"part{number}" for number in range(parts))
+        self.log, self.broken, self.deadly, self.seconds, self.per_part = log, broken, deadly, seconds, per_part
+
+    def read(self, part):
+        number = self.parts.index(part)
+        if self.log is not None:
+            (self.log / f"{part}.{os.getpid()}.{time.monotonic_ns()}").touch()
+        time.sleep(self.seconds)
+        if number == self.broken:
+            raise ValueError(f"{part}: line 7: the number of bodies must be in [0, 64], got -3")
+        if number == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for place in range(number * self.per_part, (number + 1) * self.per_part):
+            if place % 11 == 3:
+                yield LeftOut(f"{part}: clip {place}", f"frames must be at least 1, got {-place}")
+            else:
+                yield clip(place, place % 7 + 1, splits=("train",) if place % 2 else ("val",))

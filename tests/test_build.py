@@ -23,6 +23,7 @@ OFFLINE = ["--no-index", "--no-deps"]
 LEAVE_OUT = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.so", "*.egg-info", "_build.json", "__pycache__")
 NVCC = cuda_table.nvcc()
 ARM = shutil.which("aarch64-linux-gnu-g++")
+HOST = f"_host{sysconfig.get_config_var('EXT_SUFFIX')}"
 pytestmark = pytest.mark.slow
 
 
@@ -79,17 +80,20 @@ def site(wheel, tmp_path_factory):
     return folder
 
 
-def test_wheel_serves_every_python_of_the_platform(wheel):
-    assert re.fullmatch(rf"asma_kernels-{asma_kernels.__version__}-py3-none-linux_\w+\.whl", wheel.name)
+def test_wheel_is_of_this_python(wheel):
+    """For asma._host's sake; libasma_ops.so would serve any."""
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert re.fullmatch(rf"asma_kernels-{asma_kernels.__version__}-{python}-{python}-linux_\w+\.whl", wheel.name)
 
 
 def test_wheel_holds_the_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     modules = [path.relative_to(ROOT) for path in (ROOT / "asma_kernels").rglob("*.py")]
     modules += [path.relative_to(ROOT / "src") for path in (ROOT / "src/asma").rglob("*.py")]
-    compiled = {"asma_kernels/libasma_ops.so", "asma_kernels/_build.json", "asma_kernels/py.typed"}
+    compiled = {"asma_kernels/libasma_ops.so", "asma_kernels/_build.json", f"asma/{HOST}"}
+    typed = {"asma_kernels/py.typed", "asma/_host.pyi"}
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == compiled | {path.as_posix() for path in modules} | {"asma/py.typed"} & packed
+    assert packed == compiled | typed | {path.as_posix() for path in modules} | {"asma/py.typed"} & packed
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -114,8 +118,13 @@ x = torch.randn(2, 3, 8, 5, 1)
 energy = asma_kernels.motion_energy(x, backend="cpu")
 torch.testing.assert_close(energy, asma_kernels.motion_energy(x, backend="reference"))
 print(torch.compile(asma_kernels.motion_energy, fullgraph=True, backend="eager")(x).shape)
+from asma import _host
+assert _host.__file__.startswith(site), _host.__file__
+print(_host.read_ntu_skeletons([b"/no such file"]))
 """
-    assert "torch.Size([2, 8])" in succeed(sys.executable, "-I", "-c", script, site)
+    printed = succeed(sys.executable, "-I", "-c", script, site)
+    assert "torch.Size([2, 8])" in printed
+    assert "['it cannot be opened: No such file or directory']" in printed
 
 
 RUNS = """
@@ -158,13 +167,21 @@ def test_library_needs_libtorch_by_its_stable_abi_only(site):
     assert not [path for path in paths if str(path).encode() in library.read_bytes()]
 
 
+def test_host_module_knows_no_torch(site):
+    library = site / "asma" / HOST
+    dynamic = succeed("readelf", "-d", library)
+    assert not re.search("libtorch|libc10|libpython|RPATH|RUNPATH", dynamic)
+    assert re.findall(r" T (\w+)", succeed("nm", "-D", "--defined-only", library)) == ["PyInit__host"]
+    assert str(ROOT).encode() not in library.read_bytes()
+
+
 def test_shared_functions_are_not_compiled_for_newer_processors():
     """A weak function of an AVX-512 object may be the copy that the linker keeps for all (csrc/cpu/scratch.h)."""
-    objects = sorted((ROOT / "build").glob("*/CMakeFiles/asma_kernels_avx*.dir/**/*.o"))
+    objects = sorted((ROOT / "build").glob("*/CMakeFiles/asma_*_avx*.dir/**/*.o"))
     if not objects:
         pytest.skip("no build folder of an x86-64 checkout: `make lib` makes one")
     for path in objects:
-        isa = re.search(r"asma_kernels_(\w+)\.dir", str(path))[1]
+        isa = re.search(r"asma_(?:kernels|host)_(\w+)\.dir", str(path))[1]
         weak = re.findall(r"^\w+ [WVu] (.*)$", succeed("nm", "-C", "--defined-only", path), re.MULTILINE)
         foreign = [name for name in weak if f"asma::{isa}::" not in name.split("(")[0]]
         assert not foreign, f"{path.name} for {isa}: {foreign}"
@@ -177,8 +194,8 @@ def test_sdist_holds_what_a_build_needs(sdist, tmp_path):
     for path in sources:
         assert (tmp_path / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     # CMake finds every source that it lists, and reads the version.
-    torch_folder = Path(torch.__file__).parent
-    succeed("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DASMA_TORCH_DIR={torch_folder}")
+    folders = [f"-DASMA_TORCH_DIR={Path(torch.__file__).parent}", "-DASMA_HOST_INCLUDES=/somewhere"]
+    succeed("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", *folders)
     built = json.loads((tmp_path / "build/_build.json").read_text())
     assert built["asma_kernels"] == asma_kernels.__version__
     assert built["torch"] == torch.__version__
@@ -289,6 +306,18 @@ def test_cuda_where_nvcc_does_not_run(toolchain, nvcc):
     assert toolchain.find_cuda() == toolchain.Cuda(left_out=f"{nvcc} does not run")
 
 
+def test_host_module_is_built_where_python_has_headers(toolchain, monkeypatch, tmp_path):
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda name: str(tmp_path))
+    found = toolchain.find_host()
+    assert found.left_out == "" and found.suffix and found.includes.startswith(f"{tmp_path};")
+    assert (Path(found.includes.split(";")[1]) / "pybind11/pybind11.h").is_file()
+    monkeypatch.setattr(toolchain, "find_pybind11", lambda: None)
+    assert toolchain.find_host() == toolchain.Host(left_out="pybind11 was not found: `pip install pybind11`")
+    (tmp_path / "Python.h").unlink()
+    assert toolchain.find_host().left_out.startswith(f"Python.h was not found in {tmp_path}: install python3-dev")
+
+
 def test_tools_that_are_old_or_do_not_run_are_passed_over(toolchain, monkeypatch, tmp_path):
     for folder, script in (
         ("broken", "exit 1"),
@@ -315,8 +344,9 @@ def test_backend_asks_for_tools_that_are_missing(toolchain, monkeypatch):
     import backend
 
     monkeypatch.setattr(toolchain, "find_tool", lambda name, at_least=(0, 0): None)
-    assert set(backend.get_requires_for_build_wheel()) >= {"cmake>=3.22", "ninja"}
-    assert set(backend.get_requires_for_build_editable()) >= {"cmake>=3.22", "ninja"}
+    monkeypatch.setattr(toolchain, "find_pybind11", lambda: None)
+    assert set(backend.get_requires_for_build_wheel()) >= {"cmake>=3.22", "ninja", "pybind11>=2.13"}
+    assert set(backend.get_requires_for_build_editable()) >= {"cmake>=3.22", "ninja", "pybind11>=2.13"}
 
 
 @pytest.mark.skipif(ARM is None, reason="aarch64-linux-gnu-g++ was not found")
@@ -324,6 +354,8 @@ def test_kernels_compile_for_arm64(tmp_path):
     flags = ["-std=c++20", "-O1", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-DASMA_ISA=generic"]
     for source in sorted((ROOT / "csrc/cpu").glob("*.cpp")):
         succeed(ARM, *flags, "-c", source, "-o", tmp_path / "object.o")
+    for name in ("decimal", "ntu_files", "ntu_skeleton"):
+        succeed(ARM, *flags, "-c", ROOT / f"csrc/host/{name}.cpp", "-o", tmp_path / "object.o")
     headers = ["-DTORCH_TARGET_VERSION=0x020a000000000000", f"-I{Path(torch.__file__).parent}/include"]
     for source in [ROOT / "csrc/schema.cpp", *sorted((ROOT / "csrc/cpu/bind").glob("*.cpp"))]:
         succeed(ARM, *flags, *headers, "-fsyntax-only", source)

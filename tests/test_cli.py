@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from asma import cli, config
+from asma import cli, cli_data, config
 from asma.cli import main
 from asma.config import PRESETS, OptimiserConfig, PretrainConfig, preset, with_masks
 from asma.config_file import difference, from_dict, load_config, to_dict
-from asma.data import builtin_clips, save_clips
+from asma.data import Clip, Header, StoreWriter, Track, builtin_clips, save_clips
 from asma.prepare import open_split
 
 CLIPS = "builtin:classes=4,subjects=4,views=1,repeats=2"
@@ -71,6 +71,28 @@ def test_probe_on_other_clips(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     save_clips(tmp_path / "mine.npz", builtin_clips(seed=5, classes=3, subjects=4, views=2, repeats=1))
     assert main(["probe", str(run), "--clips", str(tmp_path / "mine.npz"), "--protocol", "view-1-2"]) == 0
     assert "linear probe" in capsys.readouterr().out
+
+
+def test_two_persons_from_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Clips of two persons, from their file to an answer."""
+    clips = builtin_clips(classes=2, subjects=4, views=1, repeats=2)
+    header = Header("pairs", clips.skeleton, "xyz", clips.classes, "subject-odd-even")
+    with StoreWriter(tmp_path / "pairs", header) as writer:
+        for i in range(len(clips)):
+            persons = (Track(0, 0, clips.clip(i)), Track(1, 5, clips.clip(i)[5:20] + 1))[: 1 + i % 2]
+            label, subject = int(clips.label[i]), int(clips.subject[i])
+            writer.add(Clip(str(clips.name[i]), int(clips.lengths[i]), persons, label, subject))
+    options = [*SMALL, "--data.clips", str(tmp_path / "pairs"), "--data.persons", "2", "--data.pipeline", "pstl"]
+    for name in ("e1", "e2"):
+        assert main(["pretrain", "--out", str(tmp_path / name), "--encoder-of", name, *options]) == 0
+    assert "B on cpu, where" in capsys.readouterr().out
+    runs = [str(tmp_path / "e1"), str(tmp_path / "e2")]
+    assert main(["probe", *runs, "--out", str(tmp_path / "teacher"), "--epochs", "20"]) == 0
+    assert "e1 on pairs: linear probe" in capsys.readouterr().out
+    assert main(["predict", str(tmp_path / "teacher"), str(tmp_path / "pairs"), "--clip", str(clips.name[3])]) == 0
+    assert capsys.readouterr().out.count("%") == 2
+    with pytest.raises(ValueError, match="data.persons must be 1 or 2, got 3"):
+        config.DataConfig(persons=3)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +168,7 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         (["dance"], "command 'dance' is unknown, commands are demo, pretrain"),
+        (["data", "dance"], "command 'dance' is unknown, commands are convert"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "gone.npz"], "'gone.npz' is not a file"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "clips.zip"], "must end in .npz"),
         (["pretrain", "--out", "{tmp}/x", "--data.protocol", "subject-odd"], "must be field-train-test"),
@@ -243,9 +266,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0 and main([]) == 2
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in cli.COMMANDS)
-    for name in cli.COMMANDS:
+    assert main(["data", "--help"]) == 0 and main(["data"]) == 2
+    assert capsys.readouterr().out.count("  convert   Read clips of any format") == 2
+    for name in [[each] for each in cli.COMMANDS if each != "data"] + [["data", each] for each in cli_data.COMMANDS]:
         with pytest.raises(SystemExit) as exit:
-            main([name, "--help"])
+            main([*name, "--help"])
         assert exit.value.code == 0
 
 

@@ -301,6 +301,54 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path, arrays, header, mess
     assert "set.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "header", "message"),
+    [
+        ({"splits": np.ones((2, 3), bool)}, {"splits": ["train"]}, "one name in the json for each row of splits"),
+        ({}, {"splits": ["train"]}, "one name in the json for each row of splits"),
+        ({}, {"splits": "train"}, "one name in the json for each row of splits"),
+        ({"splits": np.ones((1, 2), bool)}, {"splits": ["train"]}, "split 'train' must be 3 booleans, one a clip, got"),
+        ({"splits": np.ones((1, 3), int)}, {"splits": ["train"]}, "split 'train' must be 3 booleans"),
+        ({"splits": np.ones((1, 3), bool)}, {"splits": [""]}, "splits must be a mapping from names"),
+        ({"splits": np.ones((1, 3), bool)}, {"splits": [7]}, "splits must be a mapping from names"),
+    ],
+)
+def test_broken_splits_are_refused(tmp_path, arrays, header, message):
+    with pytest.raises(ValueError, match=f"load_clips: .*{message}"):
+        load_clips(write(tmp_path, arrays, header))
+
+
+def test_splits_of_its_own_are_saved_and_loaded(tmp_path):
+    splits = {"train": np.array([True, False, True]), "Füße": np.array([False, True, False])}
+    save_clips(tmp_path / "set.npz", make(splits=splits, usual_split="train/Füße"))
+    clips = load_clips(tmp_path / "set.npz")
+    assert clips.split_names == ("train", "Füße") and clips.usual_split == "train/Füße"
+    assert [part.name.tolist() for part in clips.split("train/Füße")] == [["a0", "a2"], ["a1"]]
+    assert clips.subset([2, 1]).members("train").tolist() == [True, False]
+    with pytest.raises(ValueError, match="ClipSet.split: 'train/train' must not have a clip on both sides, got 'a0'"):
+        clips.split("train/train")
+    with pytest.raises(ValueError, match="its splits are none"):
+        make().split("train/test")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    """At a thousandth of the size, to save the test's memory."""
+    monkeypatch.setattr("asma.data.clip_file.BOMB", 1 << 20)
+    path = write(tmp_path)
+    np.savez_compressed(path, data=np.zeros((300_000, 3, 3), np.float32), offsets=0, label=0, subject=0, name="a")
+    assert path.stat().st_size < 50_000
+    with pytest.raises(ValueError, match=r"must be an \.npz .*data.npy unpacks from [0-9]+ to 10800128 bytes"):
+        load_clips(path)
+
+
+def test_persons_beside_the_one_are_zeros():
+    clips = make()
+    out = clips.resample(5, 2, [2, 0])
+    assert np.array_equal(out[..., :1], clips.resample(5)[[2, 0]]) and not out[..., 1].any()
+    with pytest.raises(ValueError, match="ClipSet.resample: persons must be a positive integer, got 0"):
+        clips.resample(5, 0)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "{'a': 1}", "[" * 100_000])
 def test_a_json_that_is_none_is_refused(tmp_path, text):
     path = write(tmp_path)

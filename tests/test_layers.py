@@ -53,3 +53,13 @@ def test_kernels_include_neither_torch_nor_the_standard_library(path):
     if path.name == "isa.cpp":  # compiled once, not per instruction set
         return
     assert system <= HARMLESS | {"cuda_runtime.h", "cuda_fp16.h"}, "see csrc/cpu/scratch.h"
+
+
+def test_host_module_includes_no_torch():
+    """And what of it is compiled per instruction set keeps the kernels' rule; it may have intrinsics."""
+    for path in (ROOT / "csrc/host").iterdir():
+        included = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+        assert not [name for name in included if re.match("(torch|ATen|c10)/", name)], path
+        if path.name in ("ntu_skeleton.cpp", "ntu_skeleton.h", "decimal.h"):
+            own = {"ntu_skeleton.h", "decimal.h"}
+            assert set(included) <= HARMLESS | own | {"immintrin.h"}, f"{path}: see csrc/cpu/scratch.h"

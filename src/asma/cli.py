@@ -8,23 +8,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 
 from .align import AlignConfig, align_probe, make_teacher
 from .checkpoint import CONFIG_FILE, METRICS_FILE, load_encoder
 from .classifier import CLASSIFIER_FILE, count_parameters, load_classifier, save_classifier
+from .cli_data import run_data
+from .command import USER_ERROR, Command, run_command, usage
 from .config import DataConfig, PretrainConfig, need, preset, with_masks
 from .config_file import from_dict, load_config, to_dict
 from .data import open_clips
 from .demo import DemoConfig, run_demo
 from .distill import DistillConfig, distill
 from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_probe
-from .extras import MissingExtraError, extra
+from .extras import MissingExtraError
 from .models import Encoder
 from .models.alignment import Mode
 from .predict import clip_of_file, predict, predict_of_set
@@ -42,7 +44,6 @@ except ImportError:
     pass  # main says so in one sentence; until then nothing looks at these names
 
 SOME_RUN = "give the folder of at least one finished pretraining run"
-USER_ERROR = 2
 INTERRUPTED = 130
 
 
@@ -271,48 +272,33 @@ def info(options: Info) -> None:
         print(f"\n{run}: {config}\nlast metrics: {lines[-1] if lines else 'none yet'}")
 
 
-class Command(NamedTuple):
-    options: type[Any]
-    run: Callable[[Any], None]
-    start: Callable[[Sequence[str]], Any] | None = None
-    """What the options start from, given the arguments; None for their defaults."""
-
-
-COMMANDS = {
+COMMANDS: dict[str, Command | str] = {
     "demo": Command(Demo, demo),
     "pretrain": Command(Pretrain, run_pretrain, start_of_pretrain),
     "probe": Command(Probe, run_probe),
     "knn": Command(Knn, run_knn),
     "distill": Command(Distill, run_distill, start_of_distill),
     "predict": Command(Predict, run_predict),
+    "data": "What is done to sets of clips; asma data --help lists it.",
     "info": Command(Info, info),
 }
-
-
-def usage() -> str:
-    lines = ["usage: asma COMMAND [OPTIONS]", ""]
-    lines += [f"  {name:<10}{command.options.__doc__}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", "asma COMMAND --help lists a command's options."])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
-        print(usage())
+        print(usage("asma", COMMANDS))
         return 0 if given else USER_ERROR
-    name, *rest = given
     try:
-        if name not in COMMANDS:
-            raise ValueError(f"command {name!r} is unknown, commands are {', '.join(COMMANDS)}")
-        command = COMMANDS[name]
-        cli = extra("tyro").cli
-        default = {"default": command.start(rest)} if command.start else {}
-        command.run(cli(command.options, args=rest, prog=f"asma {name}", **default))
+        if given[0] == "data":
+            return run_data(given[1:])
+        return run_command("asma", COMMANDS, given)
     except (ValueError, OSError, MissingExtraError) as error:
         print(f"asma: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("asma: interrupted; the run goes on from its last checkpoint (pretrain: by --resume)", file=sys.stderr)
+        print(
+            "asma: interrupted; the same command goes on from what is done (pretrain: with --resume)", file=sys.stderr
+        )
         return INTERRUPTED
-    return 0

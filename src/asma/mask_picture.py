@@ -13,9 +13,10 @@ import asma_kernels
 from asma_kernels import Skeleton
 
 from .config import MASKS, MaskConfig
+from .data.runs import runs
 from .plots import BACKGROUND, ENCODER_COLOURS, FAINT, INK, MUTED, new_figure, styled
 
-__all__ = ["Mask", "MaskedClip", "mask_clip", "mask_figure", "upright"]
+__all__ = ["Mask", "MaskedClip", "draw_masks", "mask_clip", "mask_figure", "upright"]
 
 POSES = 11
 """Skeletons in a strip."""
@@ -68,13 +69,14 @@ def mask_clip(
         raise ValueError(f"mask_clip: clip must be (T, {skeleton.num_joints}, 3), got shape {clip.shape}")
     x = torch.from_numpy(np.ascontiguousarray(clip.transpose(2, 0, 1)))[None, ..., None]
     energy = asma_kernels.motion_energy(x, "frame")
-    sizes = sizes or MaskConfig()
-    masks = []
-    for number, name in enumerate(("e1", "e2"), 1):
-        masks.append(
-            _draw(replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion), number, energy, skeleton, seed)
-        )
-    return MaskedClip(title, clip, skeleton, energy[0].numpy(), (masks[0], masks[1]))
+    masks = draw_masks(energy, skeleton, sizes or MaskConfig(), seed)
+    return MaskedClip(title, clip, skeleton, energy[0].numpy(), masks)
+
+
+def draw_masks(energy: torch.Tensor, skeleton: Skeleton, sizes: MaskConfig, seed: int) -> tuple[Mask, Mask]:
+    """What both encoders drop of a clip whose frames have that motion energy, (1, T)."""
+    first, second = (replace(sizes, degree=MASKS[name].degree, motion=MASKS[name].motion) for name in ("e1", "e2"))
+    return _draw(first, 1, energy, skeleton, seed), _draw(second, 2, energy, skeleton, seed)
 
 
 def _draw(config: MaskConfig, number: int, energy: torch.Tensor, skeleton: Skeleton, seed: int) -> Mask:
@@ -217,13 +219,3 @@ def _key(axes: Any) -> None:
     for offset, colour in ((0.0, ENCODER_COLOURS[0]), (0.075, ENCODER_COLOURS[1])):
         axes.axvspan(0.015 + offset, 0.08 + offset, 0.10, 0.42, color=colour, alpha=0.3, linewidth=0)
     axes.text(0.17, 0.26, "  frame dropped", fontsize=9, color=INK, va="center")
-
-
-def runs(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(begin, end) of each run of marked places, the end outside.
-
-    >>> runs(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
-    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Clips"]
 
 SPLIT_FIELDS = ("subject", "view", "label")
-RESAMPLE_CHUNK = 512
+RESAMPLE_CHUNK = 64
+"""Clips that are worked on at a time: what the processor's cache holds."""
 
 
 class Clips(ABC):
@@ -187,14 +188,17 @@ class Clips(ABC):
         persons: int,
     ) -> NDArray[np.float32]:
         """(B, M, T, V, C): the frame `low` and, by its share, the frame `high`, (B, T) each."""
-        before, here = self.gather(index, low, persons)
-        after, there = self.gather(index, high, persons)
+        frames, present = self.gather(index, np.concatenate([low, high], axis=1), persons)
+        before, after = np.split(frames, 2, axis=2)
+        here, there = np.split(present, 2, axis=2)
         shares = share[:, None, :, None, None]
         alone = (here != there)[..., None, None]
-        if not alone.any():
-            before += (after - before) * shares
-            return before
-        return np.where(alone, np.where(shares <= 0.5, before, after), before + (after - before) * shares)
+        nearer = np.where(shares <= 0.5, before, after) if alone.any() else before
+        # In place: fresh memory of this size costs more than the arithmetic.
+        after -= before
+        after *= shares
+        after += before
+        return after if nearer is before else np.where(alone, nearer, after)
 
     def padded(self, index: NDArray[np.int64], persons: int) -> NDArray[np.float32]:
         """Whole clips, zeros after their ends: (B, M, T, V, C) float32, T the longest of them."""

@@ -26,7 +26,8 @@ from asma.data.samplers import (
 
 __all__ = ["PIPELINES", "Pipeline", "ctrgcn", "pstl", "pyskl"]
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 1 << 20
+"""Of padded clips that are worked on at a time: what the processor's cache holds."""
 CLOSE = 1e-8
 """numpy.isclose's distance from 0, by which pyskl says that nobody is in a frame."""
 TINY = 1e-6
@@ -111,12 +112,12 @@ def ctrgcn(
         raise ValueError(f"ctrgcn: the skeleton must have a joint 1, {clips.skeleton.name} has one joint")
 
     def steps(x: Float, number: NDArray[np.int64]) -> Float:
-        x, length = _keep_frames(x, (x != 0).any((1, 3, 4)))
-        there = (x != 0).any((3, 4), keepdims=True)
-        origin = _at(x[:, 0, :, 1], there[:, 0, :, 0, 0].argmax(1))
-        x = np.where(there, x - origin[:, None, None, None], 0)
+        there = np.asarray((x != 0).any((3, 4)))
+        order, length = _in_a_row(np.asarray(there.any(1)))
+        origin = x[np.arange(len(x)), 0, there[:, 0].argmax(1), 1]
+        x -= origin[:, None, None, None] * there[..., None, None]
         begin, length = centre_crop(length) if sample is None else random_crop(length, sample, number)
-        return resize(x, begin, length, frames)
+        return resize(x, begin, length, frames, order)
 
     return _in_blocks("ctrgcn", clips, frames, persons, index, steps)
 
@@ -154,19 +155,19 @@ def pyskl(
         there = np.asarray((np.abs(x) > CLOSE).any((3, 4)))
         swap = there[:, 0].sum(1) < there[:, 1].sum(1)
         x[swap], there[swap] = x[swap, ::-1], there[swap, ::-1]
-        x, length = _keep_frames(x, there[:, 0])
-        first = x[:, :1, :1].astype(np.float64)
-        middle = first[:, :, :, centre : centre + 1 if centre >= 0 else None]
+        order, length = _in_a_row(there[:, 0])
+        first = x[np.arange(len(x)), 0, order[:, 0]].astype(np.float64)
+        middle = first[:, centre, None].copy()
+        first -= middle * (first != 0).any(2, keepdims=True)
+        upright = _turn(first[:, top] - first[:, bottom], (0, 0, 1))
+        first = first @ upright.transpose(0, 2, 1)
+        level = _turn(first[:, right] - first[:, left], (1, 0, 0))
         length = np.maximum(length, 1)
         times = even_test_frames(length, frames) if sample is None else even_frames(length, frames, sample, number)
-        x = take_frames(x, times)
-        placed = (x - middle) * (x != 0).any(4, keepdims=True)
-        first = ((first - middle) * (first != 0).any(4, keepdims=True))[:, 0, 0]
-        upright = _turn(first[:, top] - first[:, bottom], (0, 0, 1))
-        first = np.einsum("bvd,bkd->bvk", first, upright)
-        level = _turn(first[:, right] - first[:, left], (1, 0, 0))
-        turned: Float = np.einsum("bmtvd,bkd->bmtvk", placed, level @ upright).astype(np.float32)
-        return turned
+        x = take_frames(x, np.take_along_axis(order, times, 1))
+        placed = (x - middle[:, None, None]) * (x != 0).any(4, keepdims=True)
+        turned = placed.reshape(len(x), -1, 3) @ (level @ upright).transpose(0, 2, 1)
+        return turned.reshape(x.shape).astype(np.float32)
 
     return _in_blocks("pyskl", clips, frames, persons, index, steps, read=2)
 
@@ -206,18 +207,9 @@ def _in_blocks(
     return out
 
 
-def _keep_frames(x: Float, kept: NDArray[np.bool_]) -> tuple[Float, NDArray[np.int64]]:
-    """The frames `kept` (B, T) in a row, zeros after them, and how many there are of each clip."""
-    order = np.argsort(~kept, axis=1, kind="stable")
-    count = kept.sum(1)
-    inside = np.arange(x.shape[2]) < count[:, None]
-    return take_frames(x, order) * inside[:, None, :, None, None], count
-
-
-def _at(x: Float, time: NDArray[np.int64]) -> Float:
-    """Frame `time` (B) of (B, T, C)."""
-    found: Float = x[np.arange(len(x)), time]
-    return found
+def _in_a_row(kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the frames `kept` (B, T), then those of the others, and how many are kept of each clip."""
+    return np.argsort(~kept, axis=1, kind="stable"), kept.sum(1)
 
 
 def _shoulders_along_x(x: Float, left: int, right: int) -> Float:

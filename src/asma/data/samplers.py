@@ -96,7 +96,11 @@ def random_crop(
 
 
 def resize(
-    x: NDArray[np.float32], begin: NDArray[np.int64], length: NDArray[np.int64], frames: int
+    x: NDArray[np.float32],
+    begin: NDArray[np.int64],
+    length: NDArray[np.int64],
+    frames: int,
+    order: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Parts of clips at a fixed number of frames, by linear interpolation between the middles of frames.
 
@@ -107,6 +111,7 @@ def resize(
         x: (B, M, T, V, C).
         begin, length: (B) int64, the part of each clip; one of length 0 becomes zeros.
         frames: T of the result.
+        order: (B, T') int64, the frames that the parts are of; those of x as they are if None.
 
     >>> x = np.arange(4, dtype=np.float32).reshape(1, 1, 4, 1, 1)
     >>> resize(x, np.array([0]), np.array([4]), 2).ravel().tolist()
@@ -116,15 +121,22 @@ def resize(
     at = ((np.arange(frames) + 0.5) * (length[:, None] / frames) - 0.5).clip(0, last)
     low = at.astype(np.int64)
     share = (at - low).astype(np.float32)[:, None, :, None, None]
-    before, after = (take_frames(x, begin[:, None] + place) for place in (low, np.minimum(low + 1, last)))
-    before += (after - before) * share
-    before[length == 0] = 0
-    return before
+    times = [begin[:, None] + place for place in (low, np.minimum(low + 1, last))]
+    if order is not None:
+        times = [np.take_along_axis(order, each, 1) for each in times]
+    before, after = (take_frames(x, each) for each in times)
+    after -= before
+    after *= share
+    after += before
+    after[length == 0] = 0
+    return after
 
 
 def take_frames(x: NDArray[np.float32], times: NDArray[np.int64]) -> NDArray[np.float32]:
     """Frames `times` (B, T) of clips (B, M, T', V, C)."""
-    return np.take_along_axis(x, times[:, None, :, None, None], axis=2)
+    B, M, T, V, C = x.shape
+    rows = (np.arange(B * M) * T).reshape(B, M, 1) + times[:, None]
+    return x.reshape(B * M * T, V * C)[rows.reshape(-1)].reshape(B, M, -1, V, C)
 
 
 def even_frames(lengths: NDArray[np.int64], frames: int, sample: Sample, clips: NDArray[np.int64]) -> NDArray[np.int64]:

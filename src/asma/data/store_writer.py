@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -41,7 +42,15 @@ from asma.data.store_format import (
 )
 from asma.files import sync
 
-__all__ = ["ShardBuffer", "StoreWriter", "put_in_place", "write_left_out", "write_shard", "write_store_file"]
+__all__ = [
+    "ShardBuffer",
+    "StoreWriter",
+    "put_in_place",
+    "write_left_out",
+    "write_shard",
+    "write_store",
+    "write_store_file",
+]
 
 SHARD_BYTES = 256 << 20
 SHARD_CLIPS = 1 << 16
@@ -78,7 +87,7 @@ class ShardBuffer:
             tracks = self._tracks(clip)
             row = self._row(clip)
         except ValueError as error:
-            return LeftOut(clip.source or clip.name, f"clip {clip.name[:MOST_TEXT]!r}: {error}")
+            return LeftOut(clip.source or clip.name, f"{error}; clip {clip.name[:MOST_TEXT]!r}")
         for person, start, data in tracks:
             self.tracks.append((person, start, len(data), self.rows))
             self.frames.append(data)
@@ -128,16 +137,33 @@ def _need(name: str, found: int, least: int, most: int) -> None:
         raise ValueError(f"{name} must be in [{least}, {most}], got {found}")
 
 
-def write_shard(folder: Path, number: int, buffer: ShardBuffer, provenance: Mapping[str, Any]) -> ShardEntry:
+def write_shard(
+    folder: Path, number: int, buffer: ShardBuffer, provenance: Mapping[str, Any], left_out: Sequence[LeftOut] = ()
+) -> ShardEntry:
     """Write a shard into a store's folder and wait until it is on the disk; it appears there as a whole.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder cannot be written; then nothing of the shard is left.
     """
     name = f"shard-{number:05d}"
     part = folder / f"{name}.tmp"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
+    try:
+        alone = _write_files(part, buffer)
+        if left_out:
+            write_left_out(part, left_out)
+        write_store_file(part, Contents(buffer.header, cast(Dtype, buffer.dtype.name), provenance, (alone,)))
+        os.replace(part, folder / name)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    sync(folder)
+    return replace(alone, folder=name)
+
+
+def _write_files(folder: Path, buffer: ShardBuffer) -> ShardEntry:
+    """The arrays of a shard, and the entry of a store of this shard alone."""
     texts = buffer.texts
     arrays: dict[str, list[NDArray[Any]]] = {
         FRAMES_FILE: buffer.frames,
@@ -147,15 +173,10 @@ def write_shard(folder: Path, number: int, buffer: ShardBuffer, provenance: Mapp
         TEXT_ENDS_FILE: [np.cumsum([len(text) for text in texts], dtype=np.int64)],
     }
     counts = {"clips": len(buffer), "tracks": len(buffer.tracks), "rows": buffer.rows, "text": sum(map(len, texts))}
-    sketch = ShardEntry(name, splits=tuple(buffer.splits), checksums={}, **counts)
-    dtype = cast(Dtype, buffer.dtype.name)
-    shapes = Contents(buffer.header, dtype, provenance, (sketch,)).arrays(sketch)
-    checksums = {file: _write(part / file, npy_header(*shapes[file]), arrays[file]) for file in arrays}
-    alone = ShardEntry(".", splits=sketch.splits, checksums=checksums, **counts)
-    write_store_file(part, Contents(buffer.header, dtype, provenance, (alone,)))
-    os.replace(part, folder / name)
-    sync(folder)
-    return ShardEntry(name, splits=sketch.splits, checksums=checksums, **counts)
+    sketch = ShardEntry(".", splits=tuple(buffer.splits), checksums={}, **counts)
+    shapes = sketch.arrays(buffer.dtype.name, buffer.header.skeleton.num_joints, len(buffer.header.channels))
+    checksums = {file: _write(folder / file, npy_header(*shapes[file]), arrays[file]) for file in arrays}
+    return replace(sketch, checksums=checksums)
 
 
 def _write(path: Path, header: bytes, arrays: Sequence[NDArray[Any]]) -> str:
@@ -301,6 +322,18 @@ class StoreWriter:
         self._buffer = ShardBuffer(self.header, self.dtype)
 
 
+def write_store(
+    clips: Iterable[Clip], header: Header, path: str | os.PathLike[str], dtype: Dtype = "float32"
+) -> list[LeftOut]:
+    """A new store of clips; those that break a rule are left out, listed in the store and returned.
+
+    Raises:
+        FileExistsError, FileNotFoundError, ValueError, OSError: as `StoreWriter`.
+    """
+    with StoreWriter(path, header, dtype) as writer:
+        return [left_out for clip in clips if (left_out := writer.add(clip))]
+
+
 def check_new_store(where: str, path: Path, header: Header, dtype: str, overwrite: bool) -> None:
     """The rules that are known before the first clip; see `StoreWriter`."""
     if dtype not in DTYPES:
@@ -321,4 +354,4 @@ def refuse_to_replace(path: Path, overwrite: bool) -> None:
     if not (path / STORE_FILE).is_file():
         raise FileExistsError(f"{path} is there already and is no store: take another name")
     if not overwrite:
-        raise FileExistsError(f"{path} is there already: take another name, or say that it may be overwritten")
+        raise FileExistsError(f"{path} is there already: take another name, or allow to overwrite it (--overwrite)")
