@@ -19,10 +19,12 @@ from asma.data.source import LeftOut
 from asma.files import sync
 
 __all__ = [
-    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "left_out", "looking", "new_files", "new_folder",
-    "place", "stem_of_clip", "text_of", "write_text",
+    "clip_of_stem", "dump_json", "files_in", "folders_in", "json_of", "left_out", "looking", "need_file", "new_files",
+    "new_folder", "place", "stem_of_clip", "text_of", "write_text",
 ]  # fmt: skip
 
+LONGEST_TEXT = 1 << 30
+"""Bytes; what a file of text becomes in memory is several times that."""
 SYNCED_AT_ONCE = 32
 LONGEST_NAME = 200
 """Bytes of a clip's name in a file's name; file systems take 255, and suffixes are to come."""
@@ -59,6 +61,19 @@ def folders_in(folder: Path) -> list[Path]:
     )
 
 
+def need_file(path: Path) -> None:
+    """Refuse folders, and pipes and devices, which would be waited for.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is not a regular file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name}: the file must exist, {str(path)!r} does not")
+    if not path.is_file():
+        raise ValueError(f"{path.name}: must be a file, got something else")
+
+
 def place(path: Path, base: Path) -> str:
     """How messages call a file: its path below the source, or its name."""
     return path.relative_to(base).as_posix() if path != base and path.is_relative_to(base) else path.name
@@ -76,9 +91,11 @@ def text_of(path: Path, name: str) -> str:
     """A text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: it is in UTF-16 or UTF-32, or not text.
+        ValueError: it is in UTF-16 or UTF-32, or not text, or too long to be read as a whole.
         OSError: it cannot be read.
     """
+    if (size := path.stat().st_size) > LONGEST_TEXT:
+        raise ValueError(f"{name}: a file of text must have at most {LONGEST_TEXT} bytes, got {size}")
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{name}: text must be in UTF-8, got UTF-16 or UTF-32")

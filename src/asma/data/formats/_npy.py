@@ -18,6 +18,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from asma.data.formats._files import need_file
+
 __all__ = ["StoredArray", "array_in_archive", "array_in_file", "members_of", "write_npy_header"]
 
 KINDS = {"f": "floating point numbers", "iu": "integers", "fiu": "numbers"}
@@ -115,6 +117,7 @@ def members_of(file: Path) -> set[str]:
         ValueError: it is no zip archive, or damaged.
         OSError: it cannot be read.
     """
+    need_file(file)
     try:
         with zipfile.ZipFile(file) as archive:
             return set(archive.namelist())

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asma.data.formats._files import need_file
 from asma.data.formats._pickled_array import ArrayType, Data, PickledArray, RefusedError, Span
 
 __all__ = ["mapped", "unpickle"]
@@ -63,9 +64,10 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
     """A file as `unpickle` takes it; its bytes are read when they are looked at.
 
     Raises:
-        ValueError: it is empty.
+        ValueError: it is empty, or no regular file.
         OSError: it cannot be read.
     """
+    need_file(path)
     with open(path, "rb") as file:
         if not path.stat().st_size:
             raise ValueError(f"{path.name}: must be a pickle, got an empty file")

@@ -89,6 +89,7 @@ class OpenposeSource:
         self.header = header
         self._base, self._beside = base, beside
         self._found = {clip.name: (clip, prefix) for clip, prefix in clips}
+        self._listed: tuple[Path | None, dict[str, dict[int, Path]]] = None, {}
         self.parts: Sequence[str] = tuple(self._found)
 
     def read(self, part: str) -> Iterator[Clip | LeftOut]:
@@ -97,7 +98,7 @@ class OpenposeSource:
 
     def _clip(self, found: Found, prefix: str) -> Clip | LeftOut:
         source = place(found.path, self._base) if found.path != self._base else found.name
-        files = {int(match[2]): file for match, file in _frames(found.path) if match[1] == prefix}
+        files = self._frames_of(found.path)[prefix]
         first, last = min(files), max(files)
         if last - first + 1 > len(files) + LONGEST_GAP:
             return LeftOut(source, f"frames must be numbered one after the other, got {first} to {last} and gaps")
@@ -109,6 +110,18 @@ class OpenposeSource:
             except (ValueError, OSError) as error:
                 return left_out(name, error)
         return clip_of_poses(frames, name=found.name, label=found.label, source=source)
+
+    def _frames_of(self, folder: Path) -> dict[str, dict[int, Path]]:
+        """The frames of each prefix; kept for the next clip, because a folder may have thousands."""
+        if self._listed[0] != folder:
+            found: dict[str, dict[int, Path]] = {}
+            for match, file in _frames(folder):
+                found.setdefault(match[1], {})[int(match[2])] = file
+            self._listed = folder, found
+        return self._listed[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_listed": (None, {})}
 
 
 def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -> None:
