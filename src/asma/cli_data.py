@@ -12,7 +12,9 @@ from .command import USER_ERROR, Command, run_command, usage
 from .config import need
 from .data.bodies import CleanSource, CleanUp
 from .data.convert import convert_to_file, convert_to_store, fingerprint
+from .data.formats import ntu
 from .data.formats.registry import find, open_source, writer
+from .data.source import Source
 from .doctor.command import Doctor, run_doctor
 from .show.command import Show, run_show
 
@@ -60,19 +62,25 @@ def run_convert(options: Convert) -> None:
         need(options.dtype == "float32", "dtype must be float32 where no store is written", options.dtype)
         need(not options.overwrite, "only a store can be overwritten", f"overwrite for {name}")
     found = find(source_path, options.format)
-    source = open_source(source_path, found.format)
-    clean = options.clean == "yes" or (options.clean == "auto" and found.format == "ntu")
-    done = ", bodies cleaned up" if clean else ""
-    print(f"{source_path}: {found.phrase}, format {found.format}{done}", flush=True)
-    settings: dict[str, Any] = {"dtype": options.dtype, "clean_up": asdict(options.clean_up) if clean else None}
-    if clean:
-        source = CleanSource(source, options.clean_up)
+    source = _cleaned(source_path, found.format, options)
+    print(f"{source_path}: {found.phrase}, format {found.format}", flush=True)
+    settings: dict[str, Any] = {"dtype": options.dtype, "clean": options.clean, "clean_up": asdict(options.clean_up)}
     if name == "store":
         plan = fingerprint(source_path, source, out, settings)
         report = convert_to_store(source, out, plan, options.dtype, options.jobs, options.overwrite)
         print("made by the same command before, nothing to do:" if report.there_already else "done:", report)
     else:
         print("done:", convert_to_file(source, out, write, options.jobs))
+
+
+def _cleaned(path: Path, format: str, options: Convert) -> Source:
+    """The source, its bodies cleaned up where that is asked for or usual."""
+    steps = CleanUp.off() if options.clean == "no" else options.clean_up
+    if format == "ntu":  # its reader has a rule of its own for what is usual
+        usual = options.clean == "auto" and steps == CleanUp()
+        return ntu.open_source(path, clean=None if usual else steps)
+    source = open_source(path, format)
+    return CleanSource(source, steps) if options.clean == "yes" else source
 
 
 COMMANDS: dict[str, Command | str] = {

@@ -86,8 +86,11 @@ class Source(Protocol):
 
     format: str
     header: Header
-    parts: Sequence[str]
-    """Names of the parts in the order of the source: files, or ranges of one; each small enough to be in memory."""
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the parts in the order of the source: files, or ranges of one; each small enough to be in memory."""
+        ...
 
     def read(self, part: str) -> Iterable[Clip | LeftOut]:
         """The clips of a part in the order of the source.
