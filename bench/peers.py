@@ -127,10 +127,10 @@ def ctr_gcn(x, A, weight, bias):
 
 
 def decoupling(x, A, weight, bias):
-    """Decoupling GCN: A (K, C, V, W)."""
+    """Decoupling GCN: A (K, G, V, W), its groups repeated to the channels."""
     N, _, T, V = x.shape
     hidden = functional.conv2d(x, weight, bias).view(N, len(A), -1, T, V)
-    return torch.einsum("nkctv,kcvw->nctw", hidden, A).contiguous()
+    return torch.einsum("nkctv,kcvw->nctw", hidden, A.repeat(1, hidden.shape[2] // A.shape[1], 1, 1)).contiguous()
 
 
 def dg_stgcn(x, A, weight, bias):

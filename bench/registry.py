@@ -35,6 +35,8 @@ class Family:
     K: int
     target: float
     options: dict[str, str] = field(default_factory=dict)
+    groups: int = 0
+    """Entries of the adjacency's axis C; 0: one a channel."""
 
 
 FAMILIES = {
@@ -43,7 +45,7 @@ FAMILIES = {
     "NKVW, 2s-AGCN": Family("NKVW", peers.agcn, 64, 64, 100, 3, 1.2, {"order": "post"}),
     "NCVW, CTR-GCN": Family("NCVW", peers.ctr_gcn, 64, 64, 64, 1, 1.2, {"side": "left"}),
     "NCVW, CTR-GCN, 256 channels": Family("NCVW", peers.ctr_gcn, 256, 256, 16, 1, 0.95, {"side": "left"}),
-    "KCVW, Decoupling GCN": Family("KCVW", peers.decoupling, 64, 64, 100, 3, 1.5),
+    "KCVW, Decoupling GCN": Family("KCVW", peers.decoupling, 64, 64, 100, 3, 1.5, groups=8),
     "NKCVW, DG-STGCN": Family("NKCVW", peers.dg_stgcn, 64, 8, 100, 8, 1.2, {"reduce_k": "keep"}),
 }
 
@@ -211,7 +213,7 @@ def graph_convolution(C: int, D: int, T: int, place: int) -> Work:
 def adjacency(family: Family) -> Work:
     rows, generator, post = 8, _generator(7), family.options.get("order") == "post"
     K, C, D = family.K, family.C, family.D
-    size = {"N": rows, "K": K, "C": D, "V": V, "W": V}
+    size = {"N": rows, "K": K, "C": family.groups or D, "V": V, "W": V}
     x = torch.randn(rows, C, family.T, V, generator=generator)
     A = torch.randn([size[axis] for axis in family.axes], generator=generator) / V**0.5
     weight = torch.randn((D, K * C, 1, 1) if post else (K * D, C, 1, 1), generator=generator) / C**0.5

@@ -102,7 +102,7 @@ def chart(results: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     works = _by_work(results, int(next(iter(results["limits"]))))
     works |= _totals(works)
@@ -120,12 +120,16 @@ def chart(results: dict[str, Any], path: Path) -> None:
             if row[provider]["target"]:
                 axes.plot([row[provider]["target"]] * 2, [height - 0.19, height + 0.19], color="black", linewidth=2)
     axes.set_xscale("log")
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}x"))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.axvline(1, color="grey", linewidth=1)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel("times faster (log scale); black ticks: what we promise")
     axes.set_title(f"asma-kernels, one thread, {results['facts']['device']}", fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

@@ -34,11 +34,11 @@ STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
       " Tensor? bias, bool post, Tensor? joints, bool for_x, bool for_values, bool for_weight, bool for_bias)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "graph_conv_dense(Tensor x, Tensor graph, Tensor? weight, Tensor? bias, bool post, bool keep, Tensor? joints)"
-      " -> Tensor");
+      "graph_conv_dense(Tensor x, Tensor graph, Tensor? weight, Tensor? bias, bool post, bool keep, Tensor? joints,"
+      " bool with_hidden) -> (Tensor, Tensor)");
   m.def(
-      "graph_conv_dense_backward(Tensor grad, Tensor x, Tensor graph, Tensor? weight, Tensor? bias, bool post,"
-      " bool keep, Tensor? joints, bool for_x, bool for_graph, bool for_weight, bool for_bias)"
+      "graph_conv_dense_backward(Tensor grad, Tensor x, Tensor graph, Tensor? weight, Tensor? bias, Tensor? hidden,"
+      " bool post, bool keep, Tensor? joints, bool for_x, bool for_graph, bool for_weight, bool for_bias)"
       " -> (Tensor, Tensor, Tensor, Tensor)");
 
   m.def(

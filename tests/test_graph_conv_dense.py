@@ -140,12 +140,13 @@ def test_real_joints_over_several_tiles(axes, V):
 
 @pytest.mark.parametrize("dtype", cases.FLOATS)
 @pytest.mark.parametrize("axes", ["KVW", "NCVW", "NKVW", "NKCTVW"])
-@pytest.mark.parametrize("order", ["pre", "post"])
-def test_dtypes_and_layouts(dtype, axes, order):
+@pytest.mark.parametrize(("order", "reduce_k"), [("pre", "sum"), ("pre", "keep"), ("post", "sum")])
+def test_dtypes_and_layouts(dtype, axes, order, reduce_k):
+    options = {"axes": axes, "order": order, "reduce_k": reduce_k}
     x_exact, A, weight, bias = (t / max(t.shape[-1], 1) ** 0.5 for t in problem(axes, order, C=16, D=12, V=17))
     rounded = [t.to(dtype).double() for t in (x_exact, A, weight, bias)]
-    expected = graph_conv(*rounded, axes=axes, order=order, backend="reference")
-    gradients = cases.gradients(lambda *g: graph_conv(*g, axes=axes, order=order, backend="reference"), *rounded)
+    expected = graph_conv(*rounded, **options, backend="reference")
+    gradients = cases.gradients(lambda *g: graph_conv(*g, **options, backend="reference"), *rounded)
     narrow = [t.to(dtype) for t in rounded]
     for place, x in enumerate(cases.layouts(narrow[0]).values()):
         # Parameters in float32 beside narrow features, and an adjacency in memory orders of its own.
@@ -153,7 +154,7 @@ def test_dtypes_and_layouts(dtype, axes, order):
         wide[0] = list(cases.layouts(wide[0]).values())[place]
 
         def run(*given):
-            return graph_conv(*given, axes=axes, order=order)
+            return graph_conv(*given, **options)
 
         out = run(x, *wide)
         assert out.dtype == dtype and out.is_contiguous()
@@ -198,6 +199,31 @@ def test_axes_of_one_entry_are_broadcast():
                 return graph_conv(x, one.expand(size), weight, bias, axes=axes, backend="reference")
 
             compare((x, one, weight, bias), run, exact)
+
+
+@pytest.mark.parametrize("axes", ["KCVW", "NCVW", "NKCVW", "NKCTVW"])
+def test_groups_of_channels_share_a_graph(axes):
+    """Channel c has graph c % G, as when the groups are repeated."""
+    place, subset = axes.index("C"), torch.tensor([4, 0, 5])
+    for order, keep, joints in itertools.product(("pre", "post"), (False, True), (None, subset)):
+        weighted = not (keep and order == "post")
+        J = None if joints is None else 3
+        x, A, weight, bias = problem(axes, order, weighted, C=6, D=100, T=9, J=J)
+        size = A.shape[place]
+        options = {"axes": axes, "order": order, "reduce_k": "keep" if keep else "sum", "joints": joints}
+        for G in (2, size // 2):
+            few = A.narrow(place, 0, G)
+
+            def exact(x, few, *rest, G=G, size=size, options=options):
+                repeats = [size // G if axis == "C" else 1 for axis in axes]
+                return graph_conv(x, few.repeat(repeats), *rest, **options, backend="reference")
+
+            for backend in cases.BACKENDS:
+
+                def run(*given, options=options, backend=backend):
+                    return graph_conv(*given, **options, backend=backend)
+
+                compare((x, few, weight, bias), run, exact)
 
 
 def test_an_expanded_adjacency_is_read_where_it_lies():
@@ -245,9 +271,10 @@ def test_models_formulas():
         graph_conv(x, agcn, post, axes="NKVW", order="post"),
         sum(nn.functional.conv2d(part, post[:, 8 * k : 8 * k + 8, None, None]) for k, part in enumerate(parts)),
     )
-    groups = torch.randn(3, 1, 25, 25).double().expand(3, D, 25, 25)  # Decoupling GCN: einsum("nkctv,kcvw->nctw")
+    groups = torch.randn(3, 2, 25, 25).double()  # Decoupling GCN: einsum("nkctv,kcvw->nctw"), its groups repeated
     torch.testing.assert_close(
-        graph_conv(x, groups, weight, bias, axes="KCVW"), torch.einsum("nkctv,kcvw->nctw", by_k, groups)
+        graph_conv(h[:, :12], groups, axes="KCVW"),
+        torch.einsum("nkctv,kcvw->nctw", h[:, :12].unflatten(1, (3, 4)), groups.repeat(1, 2, 1, 1)),
     )
     dynamic = torch.randn(2, 3, D, 6, 25, 25).double()  # DG-STGCN: einsum("nkctv,nkctvw->nkctw"), partitions kept
     torch.testing.assert_close(
@@ -281,13 +308,13 @@ def test_a_sparse_graph_is_its_dense_one():
 
 def test_opcheck_and_double_backward():
     x, A, weight, bias = (t.requires_grad_() for t in problem("NKCTVW", "pre", dtype=torch.float32))
-    cases.check_op("graph_conv_dense", (x, A, weight, bias, False, False, torch.arange(6)))
-    cases.check_op("graph_conv_dense", (x, A, weight, bias, False, True, None))
+    cases.check_op("graph_conv_dense", (x, A, weight, bias, False, False, torch.arange(6), False))
+    cases.check_op("graph_conv_dense", (x, A, weight, bias, False, True, None, True))
     h = torch.randn(2, 15, 7, 6, requires_grad=True)
-    cases.check_op("graph_conv_dense", (h, A, None, None, False, False, None))
+    cases.check_op("graph_conv_dense", (h, A, None, None, False, False, None, False))
     plain = [t.detach() for t in (torch.ones(2, 5, 7, 6), x, A, weight, bias)]
-    cases.check_op("graph_conv_dense_backward", (*plain, False, False, None, True, True, True, True))
-    cases.check_op("graph_conv_dense_backward", (*plain, False, False, None, False, True, False, False))
+    cases.check_op("graph_conv_dense_backward", (*plain, None, False, False, None, True, True, True, True))
+    cases.check_op("graph_conv_dense_backward", (*plain, h.detach(), False, False, None, False, True, False, False))
     (grad,) = torch.autograd.grad(graph_conv(x, A, weight, axes="NKCTVW").sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="graph_conv_dense: double backward is not implemented"):
         grad.sum().backward()
@@ -333,7 +360,7 @@ def test_autocast(backend):
         ({"axes": "NCV"}, "graph_conv: axes must be letters of NKCTVW"),
         ({"axes": "NKCVW"}, r"graph_conv: a dense graph must be \(N, K, C, V, W\), got shape \(2, 5, 6, 8\)"),
         ({"graph": torch.zeros(3, 5, 6, 8)}, "graph_conv: axis N of the graph must have 2 entries or 1, got 3"),
-        ({"graph": torch.zeros(2, 4, 6, 8)}, "graph_conv: axis C of the graph must have 5 entries or 1, got 4"),
+        ({"graph": torch.zeros(2, 4, 6, 8)}, "graph_conv: axis C of the graph must have 5 entries, a divisor of it"),
         ({"graph": torch.zeros(2, 3, 6, 8), "axes": "NTVW"}, "graph_conv: axis T of the graph must have 7 entries"),
         ({"side": "left"}, "graph_conv: x has 6 joints, the graph 8; or is it one of side='right'?"),
         ({"graph": torch.zeros(2, 5, 8, 6)}, "graph_conv: x has 6 joints, the graph 8; or is it one of side='left'?"),
@@ -344,7 +371,7 @@ def test_autocast(backend):
         ({"order": "post", "reduce_k": "keep"}, "graph_conv: reduce_k='keep' with order='post' needs weight=None"),
         ({"weight": None, "bias": torch.zeros(5)}, "graph_conv: bias needs a weight, got none"),
         ({"weight": torch.zeros(5, 3)}, r"graph_conv: weight must be \(K \* D, C\) with K = 1, C = 4, got \(5, 3\)"),
-        ({"order": "post"}, r"graph_conv: axis C of the graph must have 4 entries or 1, got 5"),
+        ({"order": "post"}, r"graph_conv: axis C of the graph must have 4 entries, a divisor of it or 1, got 5"),
         ({"order": "post", "weight": torch.zeros(5, 3)}, r"graph_conv: weight must be \(D, K \* C\) = \(D, 4\)"),
         ({"bias": torch.zeros(4)}, r"graph_conv: bias must be \(5,\), got \(4,\)"),
         ({"graph": torch.zeros(2, 5, 6, 8).double()}, "graph_conv: graph must be torch.float32, as x, got"),

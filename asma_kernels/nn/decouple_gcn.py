@@ -79,7 +79,6 @@ class DecoupleGCN(nn.Module):
         """(N, C, T, V) -> (N, D, T, V)."""
         _unit.features("DecoupleGCN", x, self.in_channels, self.DecoupleA.shape[-1], self.Linear_weight)
         graph = self.DecoupleA / (self.DecoupleA.sum(2, keepdim=True) + 0.001)
-        graph = graph.repeat(1, self.out_channels // self.groups, 1, 1)
         hidden = self.bn0(F.conv2d(x, self.Linear_weight.t()[:, :, None, None], self.Linear_bias.flatten()))
         out = self.bn(graph_conv(hidden, graph, axes="KCVW"))
         out += self.down(x)

@@ -38,15 +38,16 @@ def graph_conv(
     ``axes``            models
     ==================  =================================================================================
     KVW                 ST-GCN, PSTL, AimCLR, pyskl, HD-GCN, MS-G3D (its windows are W != V joints)
-    KCVW                Decoupling GCN (Cheng et al., ECCV 2020, equation 5), its groups repeated to channels
+    KCVW                Decoupling GCN (Cheng et al., ECCV 2020, equation 5), C the number of its groups
     NKVW                2s-AGCN (arXiv 1805.07694, equation 3), Hyper-GCN, InfoGCN
     NCVW                CTR-GCN (arXiv 2107.12213, equation 7), one subset a call, ``side="left"``
     NKCVW, NKCTVW       DG-STGCN (arXiv 2210.05895), ProtoGCN
     NTVW, NKTVW         SGN (arXiv 1904.01189): a graph a frame
     ==================  =================================================================================
 
-    h, (N, K, D, T, V), is never built. Without a C axis in A the aggregation commutes with the convolution: both
-    orders aggregate tiles of x and multiply once. With one, tiles of h live in the cache.
+    Without a C axis in A the aggregation commutes with the convolution: both orders aggregate tiles of x and multiply
+    once. With one, tiles of h, (N, K, D, T, V), live in the cache; h is never built, but where it is no larger than the
+    output (one partition, or ``keep``) and the adjacency needs a gradient it is saved for that.
 
     Args:
         x: features (N, C, T, V), float64, float32, bfloat16 or float16, any strides. With ``joints`` its last axis
@@ -59,7 +60,8 @@ def graph_conv(
         bias: (K * D,) or, with ``post``, (D,). In ``pre`` order it passes through A: it is multiplied by A's column
             sums. Needs a weight.
         axes: the axes of a dense graph: letters of "NKCTVW" in this order, V and W among them. Absent axes, and N, C, T
-            of size 1, are broadcast; without K there is one partition.
+            of size 1, are broadcast; without K there is one partition. An axis C may have G entries, a divisor of
+            the channels: groups of channels share a graph, channel c has entry c % G.
         order: ``"pre"``: convolution, then aggregation; A's C axis has D entries. ``"post"``: aggregation, then
             convolution (pyskl's conv_pos, 2s-AGCN); A's C axis has C entries.
         side: ``"right"``: the last axes of A are source, target, x A. ``"left"``: target, source, A x (CTR-GCN, MS-G3D,
@@ -105,14 +107,16 @@ def graph_conv(
         dense = graph.to_dense() if isinstance(graph, SparseGraph) else graph
         arguments = dense_arguments_of(op, x, dense, axes, weight, bias, order, side, reduce_k, joints)
         chosen = choose("graph_conv_dense", backend, x.device)
-        run: Any = dense_reference.graph_conv_dense if chosen == "reference" else torch.ops.asma.graph_conv_dense
+        if chosen == "reference":
+            return dense_reference.graph_conv_dense(*arguments)[0]
+        out: torch.Tensor = torch.ops.asma.graph_conv_dense(*arguments)[0]
     else:
         if side == "left":
             graph = turned(op, graph)
         arguments = arguments_of(op, x, graph, weight, bias, order, joints)
         chosen = choose(op, backend, x.device)
         run = reference.graph_conv if chosen == "reference" else ops_of(chosen).graph_conv
-    out: torch.Tensor = run(*arguments)
+        out = run(*arguments)
     return out
 
 

@@ -43,8 +43,10 @@ def arguments_of(
     _, _, T, J = x.shape
     for axis, size in (("N", x.shape[0]), ("C", C if post else D), ("T", T)):
         found = graph.shape[AXES.index(axis)]
-        if found not in (1, size):
-            raise ValueError(f"{op}: axis {axis} of the graph must have {size} entries or 1, got {found}")
+        groups = axis == "C" and found > 0 and size % found == 0
+        if found not in (1, size) and not groups:
+            divisor = ", a divisor of it" if axis == "C" else ""
+            raise ValueError(f"{op}: axis {axis} of the graph must have {size} entries{divisor} or 1, got {found}")
     V, W = graph.shape[4:]
     if joints is None:
         if J != V:
@@ -54,7 +56,11 @@ def arguments_of(
     else:
         kept_joints(op, x, V, W, joints)
         joints = joints.contiguous()
-    return x, graph, weight, bias, post, reduce_k == "keep", joints
+    keep = reduce_k == "keep"
+    # Where h is no larger than the output it is kept for the adjacency's gradient, which else makes it again.
+    with_hidden = weight is not None and not post and graph.shape[2] > 1 and (keep or graph.shape[1] == 1)
+    with_hidden = with_hidden and torch.is_grad_enabled() and graph.requires_grad
+    return x, graph, weight, bias, post, keep, joints, with_hidden
 
 
 def convolution(
@@ -112,7 +118,8 @@ def _fake(
     post: bool,
     keep: bool,
     joints: torch.Tensor | None,
-) -> torch.Tensor:
+    with_hidden: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
     N, channels, T, J = x.shape
     K = graph.shape[1]
     if weight is not None:
@@ -121,22 +128,28 @@ def _fake(
         channels = channels * K if keep else channels
     elif not keep:
         channels = channels // K
-    return x.new_empty((N, channels, T, graph.shape[5] if joints is None else J))
+    out = x.new_empty((N, channels, T, graph.shape[5] if joints is None else J))
+    return out, x.new_empty((N, weight.shape[0], T, J) if weight is not None and with_hidden else (0,))
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    x, graph, weight, bias, ctx.post, ctx.keep, joints = inputs
-    ctx.save_for_backward(x, graph, weight, bias, joints)
+    x, graph, weight, bias, ctx.post, ctx.keep, joints, with_hidden = inputs
+    hidden = output[1]
+    ctx.mark_non_differentiable(hidden)
+    ctx.set_materialize_grads(False)  # no zeros as large as h for the gradient that it has not
+    ctx.save_for_backward(x, graph, weight, bias, hidden if with_hidden else None, joints)
 
 
-def _backward(ctx: Any, grad: torch.Tensor) -> Any:
-    x, graph, weight, bias, joints = ctx.saved_tensors
+def _backward(ctx: Any, grad: torch.Tensor | None, _: None) -> Any:
+    if grad is None:
+        return (None,) * 8
+    x, graph, weight, bias, hidden, joints = ctx.saved_tensors
     needs = ctx.needs_input_grad[:4]
     # Autograd hands over gradients in the output's dtype, and that is x's.
     gradients = torch.ops.asma.graph_conv_dense_backward(
-        grad, x, graph, weight, bias, ctx.post, ctx.keep, joints, *needs
+        grad, x, graph, weight, bias, hidden, ctx.post, ctx.keep, joints, *needs
     )
-    return (*(g if n else None for g, n in zip(gradients, needs, strict=True)), None, None, None)
+    return (*(g if n else None for g, n in zip(gradients, needs, strict=True)), None, None, None, None)
 
 
 def _fake_backward(
@@ -145,6 +158,7 @@ def _fake_backward(
     graph: torch.Tensor,
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
+    hidden: torch.Tensor | None,
     post: bool,
     keep: bool,
     joints: torch.Tensor | None,
@@ -160,6 +174,7 @@ def _reference_backward(
     graph: torch.Tensor,
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
+    hidden: torch.Tensor | None,
     post: bool,
     keep: bool,
     joints: torch.Tensor | None,
@@ -170,7 +185,8 @@ def _reference_backward(
 
     def forward(*leaves: torch.Tensor) -> torch.Tensor:
         now = dict(enumerate(given)) | dict(zip(asked, leaves, strict=True))
-        return reference.graph_conv_dense(now[0], now[1], now[2], now[3], post, keep, joints)  # type: ignore[arg-type]
+        rest = (now[2], now[3], post, keep, joints, False)
+        return reference.graph_conv_dense(now[0], now[1], *rest)[0]  # type: ignore[arg-type]
 
     gradients = [x.new_empty(0) for _ in given]
     if asked:

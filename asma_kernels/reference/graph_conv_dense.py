@@ -13,27 +13,32 @@ def graph_conv_dense(
     post: bool,
     keep: bool,
     joints: torch.Tensor | None,
-) -> torch.Tensor:
-    """``graph`` is (N or 1, K, C or 1, T or 1, V, W)."""
+    with_hidden: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output, and ``with_hidden`` what the 1x1 convolution made of x; graph (N or 1, K, C or 1, T or 1, V, W)."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     features, adjacency, K = x.to(wide), graph.to(wide), graph.shape[1]
+    channels = x.shape[1] if post else (x.shape[1] if weight is None else weight.shape[0]) // K
+    if adjacency.shape[2] not in (1, channels):  # channel c has entry c % G
+        adjacency = adjacency.repeat(1, 1, channels // adjacency.shape[2], 1, 1, 1)
     if joints is not None:
         adjacency = _kept(adjacency, joints)
     if weight is not None and not post:
         features = _convolution(features, weight.to(wide), bias)
-    hidden = "nctv"
+    hidden = features.to(x.dtype).contiguous() if with_hidden else x.new_empty(0)
+    given = "nctv"
     if not post:
-        features, hidden = features.unflatten(1, (K, features.shape[1] // K)), "nkctv"
+        features, given = features.unflatten(1, (K, features.shape[1] // K)), "nkctv"
     # Axes of size 1 are broadcast: einsum sees an adjacency without them.
     broadcast = [axis for axis in (0, 2, 3) if adjacency.shape[axis] == 1]
     axes = "".join(letter for axis, letter in enumerate("nkctvw") if axis not in broadcast)
     out = "nkctw" if keep or (post and weight is not None) else "nctw"
-    result = torch.einsum(f"{hidden},{axes}->{out}", features, adjacency.squeeze(broadcast))
+    result = torch.einsum(f"{given},{axes}->{out}", features, adjacency.squeeze(broadcast))
     if out == "nkctw":
         result = result.flatten(1, 2)
     if weight is not None and post:
         result = _convolution(result, weight.to(wide), bias)
-    return result.to(x.dtype)
+    return result.to(x.dtype), hidden
 
 
 def _convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

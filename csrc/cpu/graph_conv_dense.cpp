@@ -11,7 +11,7 @@ namespace ASMA_ISA {
 
 template <class T>
 void graph_conv_dense(const GraphConvDense& a, const T* x, const void* graph, const acc_t<T>* weight,
-                      const acc_t<T>* bias, T* out, int64_t begin, int64_t end) {
+                      const acc_t<T>* bias, T* out, T* hidden, int64_t begin, int64_t end) {
   using A = acc_t<T>;
   Work<T> work(a, graph);
   const Place& p = work.p;
@@ -22,7 +22,6 @@ void graph_conv_dense(const GraphConvDense& a, const T* x, const void* graph, co
     T* corner = out + p.n * work.parts * a.D * all + p.t * a.Q;
     if (work.first) {
       const View<A> to = target(corner, part, all, a.D, work.size_out, result.data);
-      if (bias) fill(to.data, to.channel, bias, a.D, work.size_out);
       for (int64_t c = 0; work.next(c); c += a.channels) {
         const View<A> sums{between.data, p.channels * work.size_out, work.size_out};
         work.aggregate_to(work.load_block(x, tile.data), sums, false);
@@ -30,7 +29,7 @@ void graph_conv_dense(const GraphConvDense& a, const T* x, const void* graph, co
           work.segments[k] = {weight + k * a.D * work.rows + c, sums.data + k * sums.part};
         for (int64_t k = 0; k < work.parts; ++k)
           multiply(Product<A>{work.segments.data + k, a.K / work.parts, p.channels, work.rows, 1, work.size_out,
-                              to.data + k * to.part, to.channel, bias || c > 0},
+                              to.data + k * to.part, to.channel, c > 0, bias},
                    a.D, work.size_out);
       }
       store_tile(to, corner, part, all, work.parts, a.D, work.size_out);
@@ -40,8 +39,9 @@ void graph_conv_dense(const GraphConvDense& a, const T* x, const void* graph, co
     for (int64_t c = 0; work.next(c); c += a.channels) {
       View<A> to = target(corner + c * all, part, all, p.channels, work.size_out, result.data);
       if (!a.keep) to.part = 0;
-      work.aggregate_to(work.only ? work.load_block(x, tile.data) : work.convolve(weight, bias, features, between.data),
-                        to, false);
+      work.aggregate_to(
+          work.only ? work.load_block(x, tile.data) : work.convolve(weight, bias, features, between.data, hidden), to,
+          false);
       store_tile(to, corner + c * all, part, all, work.parts, p.channels, work.size_out);
     }
   }
@@ -49,8 +49,9 @@ void graph_conv_dense(const GraphConvDense& a, const T* x, const void* graph, co
 
 template <class T>
 void graph_conv_dense_backward(const GraphConvDense& a, const T* grad, const T* x, const void* graph,
-                               const acc_t<T>* weight, const acc_t<T>* bias, T* grad_x, acc_t<T>* grad_graph,
-                               acc_t<T>* grad_weight, acc_t<T>* grad_bias, int64_t begin, int64_t end) {
+                               const acc_t<T>* weight, const acc_t<T>* bias, const T* hidden, T* grad_x,
+                               acc_t<T>* grad_graph, acc_t<T>* grad_weight, acc_t<T>* grad_bias, int64_t begin,
+                               int64_t end) {
   using A = acc_t<T>;
   Work<T> work(a, graph);
   const Place& p = work.p;
@@ -105,14 +106,18 @@ void graph_conv_dense_backward(const GraphConvDense& a, const T* grad, const T* 
     }
   };
   const auto multiply_first = [&](T* corner) {
-    const View<const A> features = grad_graph || grad_weight ? work.load_x(x, 0, a.C, tile.data) : View<const A>{};
+    const bool again = grad_graph && !hidden;
+    const View<const A> features = again || grad_weight ? work.load_x(x, 0, a.C, tile.data) : View<const A>{};
     if (grad_weight)
       gather_transposed(features.data, features.channel, int64_t(1), turned.data, a.C, a.C, work.size_in);
     const View<A> to = target(corner, 0, all, a.C, work.size_in, input.data);
     for (int64_t c = 0; work.next(c); c += a.channels) {
       const View<const A> gradient = work.load_grad(grad, c, p.channels, grad_tile.data);
       if (grad_graph)
-        graph_gradient(a, p, work.convolve(weight, bias, features, between.data), gradient, grad_graph, plane.data);
+        graph_gradient(a, p,
+                       again ? work.convolve(weight, bias, features, between.data, nullptr)
+                             : work.load_hidden(hidden, between.data),
+                       gradient, grad_graph, plane.data);
       if (!grad_x && !grad_weight && !grad_bias) continue;
       const View<A> h{between.data, p.channels * work.size_in, work.size_in};
       work.aggregate_to(gradient, h, true);
@@ -151,9 +156,10 @@ void graph_conv_dense_backward(const GraphConvDense& a, const T* grad, const T* 
 
 #define INSTANTIATE(T)                                                                                                \
   template void graph_conv_dense<T>(const GraphConvDense&, const T*, const void*, const acc_t<T>*, const acc_t<T>*,   \
-                                    T*, int64_t, int64_t);                                                            \
+                                    T*, T*, int64_t, int64_t);                                                        \
   template void graph_conv_dense_backward<T>(const GraphConvDense&, const T*, const T*, const void*, const acc_t<T>*, \
-                                             const acc_t<T>*, T*, acc_t<T>*, acc_t<T>*, acc_t<T>*, int64_t, int64_t);
+                                             const acc_t<T>*, const T*, T*, acc_t<T>*, acc_t<T>*, acc_t<T>*, int64_t, \
+                                             int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 
 }  // namespace ASMA_ISA

@@ -37,7 +37,13 @@ template <class T> struct Planes {
       : a(dense), graph(adjacency), packed(a.K * a.J * a.Q), at(a.K), row(0) {}
 
   void load(int64_t n, int64_t k, int64_t count, int64_t c, int64_t t, bool turned) {
-    const int64_t place = n * a.an + k * a.ak + c * a.ac + t * a.at;
+    if (turned && a.turned) {
+      const A* planes = static_cast<const A*>(a.turned) + k * a.bk + c % a.G * a.bc + t * a.bt;
+      for (int64_t i = 0; i < count; ++i) at[i] = planes + i * a.bk;
+      row = a.J;
+      return;
+    }
+    const int64_t place = n * a.an + k * a.ak + c % a.G * a.ac + t * a.at;
     if (a.wide) load_as(static_cast<const A*>(graph) + place, n, count, turned);
     else load_as(static_cast<const T*>(graph) + place, n, count, turned);
   }
@@ -142,15 +148,15 @@ void aggregate(const Dense& a, const Place& p, Planes<T>& planes, bool turned, V
 template <class A>
 void graph_gradient(const Dense& a, const Place& p, View<const A> from, View<const A> to, A* grad_graph, A* plane) {
   const Groups groups(a, p, from.channel == p.frames * a.J && to.channel == p.frames * a.Q);
-  const bool whole = a.by_row && !a.subset, later = (p.t > 0 && !a.by_frame) || (p.c > 0 && !a.by_channel);
+  const bool whole = a.by_row && !a.subset, later = p.t > 0 && !a.by_frame;
   const int64_t* kept = a.subset ? a.joints + p.n * a.joints_row : nullptr;
   for (int64_t k = 0; k < a.K; ++k)
     for (int64_t c = 0; c < groups.channels; ++c)
       for (int64_t t = 0; t < groups.frames; ++t) {
         const Segment<A> segment{from.data + k * from.part + c * from.channel + t * a.J,
                                  to.data + k * to.part + c * to.channel + t * a.Q};
-        A* sums = grad_graph + p.n * a.bn + k * a.bk + (p.c + c) * a.bc + (p.t + t) * a.bt;
-        const bool add = later || !whole || (c > 0 && !a.by_channel);
+        A* sums = grad_graph + p.n * a.bn + k * a.bk + (p.c + c) % a.G * a.bc + (p.t + t) * a.bt;
+        const bool add = later || !whole || p.c + c >= a.G;
         multiply(Product<A>{&segment, 1, groups.rows, 1, groups.step(a, from.channel, a.J),
                             groups.step(a, to.channel, a.Q), kept ? plane : sums, kept ? a.Q : a.W, !kept && add},
                  a.J, a.Q);
@@ -202,12 +208,6 @@ void store_tile(View<acc_t<T>> from, T* to, int64_t part, int64_t all, int64_t p
         T* out = to + k * part + c * all;
         for_lanes<kLanes<T>>(size, [&]<int L>(int64_t i) { store<L>(out + i, load<L>(row + i)); });
       }
-}
-
-template <class A>
-void fill(A* tile, int64_t channel, const A* with, int64_t channels, int64_t size) {
-  for (int64_t c = 0; c < channels; ++c)
-    for (int64_t i = 0; i < size; ++i) tile[c * channel + i] = with[c];
 }
 
 // sums[channel] += the channel's sum
@@ -296,17 +296,27 @@ template <class T> struct Work {
   // Blocks of the weight's rows that a product can go over: where the next channels are all, partitions are one block.
   int64_t blocks() const { return p.channels == a.D ? 1 : a.K; }
   int64_t block_rows() const { return p.channels == a.D ? a.K * a.D : p.channels; }
-  // The next channels of every partition of h, from all channels of x.
-  View<const A> convolve(const A* weight, const A* bias, View<const A> x, A* h) {
+  // The next channels of every partition of h, from all channels of x; with `hidden`, also there.
+  View<const A> convolve(const A* weight, const A* bias, View<const A> x, A* tile, T* hidden) {
+    const int64_t all = a.T * a.J;
+    T* corner = hidden ? hidden + hidden_place() : nullptr;
+    const View<A> h = hidden ? target(corner, a.D * all, all, p.channels, size_in, tile)
+                             : View<A>{tile, p.channels * size_in, size_in};
     for (int64_t k = 0; k < blocks(); ++k) {
       const int64_t channel = k * a.D + p.c;
-      A* to = h + k * p.channels * size_in;
-      if (bias) fill(to, size_in, bias + channel, block_rows(), size_in);
       const Segment<A> segment{weight + channel * a.C, x.data};
-      multiply(Product<A>{&segment, 1, a.C, a.C, 1, x.channel, to, size_in, bias != nullptr}, block_rows(), size_in);
+      multiply(Product<A>{&segment, 1, a.C, a.C, 1, x.channel, h.data + k * h.part, h.channel, false,
+                          bias ? bias + channel : nullptr},
+               block_rows(), size_in);
     }
-    return {h, p.channels * size_in, size_in};
+    if (hidden) store_tile(h, corner, a.D * all, all, a.K, p.channels, size_in);
+    return {h.data, h.part, h.channel};
   }
+  View<const A> load_hidden(const T* hidden, A* tile) {
+    const int64_t all = a.T * a.J;
+    return load_tile(hidden + hidden_place(), a.D * all, all, a.J, 1, a.K, p.channels, p.frames, a.J, tile);
+  }
+  int64_t hidden_place() const { return ((p.n * a.K * a.D + p.c) * a.T + p.t) * a.J; }
   void aggregate_to(View<const A> from, View<A> to, bool turned) {
     aggregate(a, p, planes, turned, from, to, segments.data);
   }

@@ -28,7 +28,7 @@ from .data.feed import Feed, Rows
 from .data.order import Batches
 from .extras import Progress, extra
 from .files import write_text
-from .models import Encoder, projector
+from .models import Encoder, Projector
 from .step_graph import StepGraph
 from .views import ThreeViews
 
@@ -55,7 +55,7 @@ class Pretraining:
         torch.manual_seed(config.seed)
         self.encoder = Encoder(config.encoder, skeleton).to(self.device)
         self.encoder.start_input(self.feed.sample(START_CLIPS))
-        self.projector = projector(config.encoder.channels[-1], config.projector).to(self.device)
+        self.projector = Projector(config.encoder.channels[-1], config.projector).to(self.device)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
         # A captured step reads its learning rate on the device.
         lr = torch.tensor(config.optimiser.lr, device=self.device) if config.cuda_graph else config.optimiser.lr
@@ -84,9 +84,8 @@ class Pretraining:
         views = self.views(clips)
         encode = self.encoder.mean_feature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            anchor = self.projector(encode(views.anchor))
-            spatial = self.projector(encode(views.spatial, views.joints))
-            temporal = self.projector(encode(views.temporal))
+            features = encode(views.anchor), encode(views.spatial, views.joints), encode(views.temporal)
+            anchor, spatial, temporal = self.projector.of_views(features)
         lambd = self.config.projector.lambd
         loss = barlow_twins(anchor, temporal, lambd) + barlow_twins(anchor, spatial, lambd)
         self.optimiser.zero_grad()

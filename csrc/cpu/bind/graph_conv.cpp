@@ -49,7 +49,7 @@ template <class A> std::vector<A> reordered(const Tensor& weight, const Call& ca
 Tensor graph_conv(const Tensor& x, const Tensor& values, std::optional<Tensor> edges, int64_t K, int64_t V, int64_t W,
                   const Tensor& weight, std::optional<Tensor> bias, bool post, std::optional<Tensor> joints) {
   const Call call(x, values, edges, K, V, W, weight, bias, post, joints);
-  if (!edges) return graph_conv_of(x, Adjacency(values), weight, bias, post, false, joints);
+  if (!edges) return std::get<0>(graph_conv_of(x, Adjacency(values), weight, bias, post, false, joints, false));
   const GraphConv& a = call.a;
   Tensor out = empty_on(x, {a.N, a.D, a.T, a.Q});
   visit_float(kOp, x.scalar_type(), [&]<class T>(T) {
@@ -71,8 +71,8 @@ Gradients graph_conv_backward(const Tensor& grad, const Tensor& x, const Tensor&
                               bool for_bias) {
   Call call(x, values, edges, K, V, W, weight, bias, post, joints);
   if (!edges)
-    return graph_conv_backward_of(grad, x, Adjacency(values), weight, bias, post, false, joints, for_x, for_values,
-                                  for_weight, for_bias);
+    return graph_conv_backward_of(grad, x, Adjacency(values), weight, bias, std::nullopt, post, false, joints, for_x,
+                                  for_values, for_weight, for_bias);
   graph_conv_set_grad(call.a, grad, x);
   for_bias = for_bias && bias;
   GraphConvResults results(call.a, x, values, weight, bias, for_x, for_values, for_weight, for_bias);
@@ -94,8 +94,8 @@ Gradients graph_conv_backward(const Tensor& grad, const Tensor& x, const Tensor&
                for_bias ? part_bias.data() + chunk * biases : nullptr, a.N * chunk / chunks,
                a.N * (chunk + 1) / chunks);
     });
-    const auto sum = [&](const std::vector<A>& parts, int64_t size, Tensor& result, const auto& place) {
-      write(added_up(parts, chunks, size).data(), size, result, place);
+    const auto sum = [&](std::vector<A>& parts, int64_t size, Tensor& result, const auto& place) {
+      write(added_up(parts, chunks, size), size, result, place);
     };
     const auto same = [](int64_t i) { return i; };
     if (for_values) sum(part_values, a.E, results.values, same);

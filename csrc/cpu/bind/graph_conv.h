@@ -25,14 +25,18 @@ struct Adjacency {
   }
 };
 
+using Outputs = std::tuple<Tensor, Tensor>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-Tensor graph_conv_of(const Tensor& x, const Adjacency& graph, const std::optional<Tensor>& weight,
-                     const std::optional<Tensor>& bias, bool post, bool keep, const std::optional<Tensor>& joints);
+// The output, and h where it is asked for; else none.
+Outputs graph_conv_of(const Tensor& x, const Adjacency& graph, const std::optional<Tensor>& weight,
+                      const std::optional<Tensor>& bias, bool post, bool keep, const std::optional<Tensor>& joints,
+                      bool with_hidden);
 Gradients graph_conv_backward_of(const Tensor& grad, const Tensor& x, const Adjacency& graph,
-                                 const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, bool post,
-                                 bool keep, const std::optional<Tensor>& joints, bool for_x, bool for_graph,
-                                 bool for_weight, bool for_bias);
+                                 const std::optional<Tensor>& weight, const std::optional<Tensor>& bias,
+                                 const std::optional<Tensor>& hidden, bool post, bool keep,
+                                 const std::optional<Tensor>& joints, bool for_x, bool for_graph, bool for_weight,
+                                 bool for_bias);
 
 inline void check_joints(const Tensor& joints, int64_t V) {
   const int64_t* number = data<int64_t>(joints);
@@ -61,12 +65,12 @@ template <class A> std::vector<A> numbers(const Tensor& tensor) {
   return out;
 }
 
-// The chunks' partial sums, added in the chunks' order.
-template <class A> std::vector<A> added_up(const std::vector<A>& partial, int64_t chunks, int64_t size) {
-  std::vector<A> sum(static_cast<size_t>(size), A(0));
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (int64_t i = 0; i < size; ++i) sum[i] += partial[chunk * size + i];
-  return sum;
+// The chunks' partial sums, added to the first chunk's in the chunks' order; all of them zero where there is no chunk.
+template <class A> const A* added_up(std::vector<A>& partial, int64_t chunks, int64_t size) {
+  if (chunks == 0) partial.assign(static_cast<size_t>(size), A(0));
+  for (int64_t chunk = 1; chunk < chunks; ++chunk)
+    for (int64_t i = 0; i < size; ++i) partial[i] += partial[chunk * size + i];
+  return partial.data();
 }
 
 // place(i) says where number i of the sums belongs in the gradient, or -1.

@@ -51,9 +51,12 @@ GraphConvDense described(const Tensor& x, const Adjacency& graph, const std::opt
     a.C = a.D = post ? channels : channels / K;
   }
   const int64_t wanted[4] = {a.N, K, post ? a.C : a.D, a.T};
-  for (int axis = 0; axis < 4; ++axis)
-    STD_TORCH_CHECK(graph.size[axis] == wanted[axis] || graph.size[axis] == 1, kOp, ": axis ", "NKCT"[axis],
+  for (int axis = 0; axis < 4; ++axis) {
+    const bool groups = axis == 2 && graph.size[2] > 0 && wanted[2] % graph.size[2] == 0;
+    STD_TORCH_CHECK(graph.size[axis] == wanted[axis] || graph.size[axis] == 1 || groups, kOp, ": axis ", "NKCT"[axis],
                     " of the graph must have ", wanted[axis], " entries or 1, got ", graph.size[axis]);
+  }
+  a.G = graph.size[2] > 0 ? graph.size[2] : 1;
   if (joints) {
     check_dtype(kOp, "joints", *joints, ScalarType::Long, "int64");
     check_contiguous(kOp, "joints", *joints);
@@ -112,6 +115,28 @@ template <class A> struct Convolution {
   const A* bias_data() const { return added ? bias.data() : nullptr; }
 };
 
+void check_hidden(const GraphConvDense& a, bool with_hidden) {
+  STD_TORCH_CHECK(!with_hidden || a.plan == GraphConvDense::kMultiplyFirst, kOp,
+                  ": only with a weight and an adjacency of channels, in order pre, there is an h to keep");
+}
+
+// Where one adjacency serves all rows its planes are turned once, and not for each of them.
+template <class A> std::vector<A> turned_planes(const GraphConvDense& a, const Adjacency& graph) {
+  std::vector<A> planes;
+  if (a.by_row || a.subset) return planes;
+  planes.reserve(a.K * a.bk);
+  visit_float(kOp, graph.numbers.scalar_type(), [&]<class G>(G) {
+    const G* from = data<G>(graph.numbers);
+    for (int64_t k = 0; k < a.K; ++k)
+      for (int64_t c = 0; c < graph.size[2]; ++c)
+        for (int64_t t = 0; t < graph.size[3]; ++t)
+          for (int64_t w = 0; w < a.W; ++w)
+            for (int64_t v = 0; v < a.V; ++v)
+              planes.push_back(static_cast<A>(widen(from[k * a.ak + c * a.ac + t * a.at + v * a.av + w * a.aw])));
+  });
+  return planes;
+}
+
 int64_t work_of_tile(const GraphConvDense& a) {
   return a.frames * a.K * a.Q * (a.J * a.D + (a.plan == GraphConvDense::kAggregateOnly ? 0 : a.C * a.D));
 }
@@ -121,26 +146,37 @@ int64_t chunks_of(const GraphConvDense& a) { return least(a.N, 16); }
 
 }  // namespace
 
-Tensor graph_conv_of(const Tensor& x, const Adjacency& graph, const std::optional<Tensor>& weight,
-                     const std::optional<Tensor>& bias, bool post, bool keep, const std::optional<Tensor>& joints) {
+Outputs graph_conv_of(const Tensor& x, const Adjacency& graph, const std::optional<Tensor>& weight,
+                      const std::optional<Tensor>& bias, bool post, bool keep, const std::optional<Tensor>& joints,
+                      bool with_hidden) {
   const GraphConvDense a = described(x, graph, weight, bias, post, keep, joints);
+  check_hidden(a, with_hidden);
   Tensor out = empty_on(x, {a.N, (keep ? a.K : 1) * a.D, a.T, a.Q});
+  Tensor hidden = with_hidden ? empty_on(x, {a.N, a.K * a.D, a.T, a.J}) : empty_on(x, {0});
   visit_float(kOp, x.scalar_type(), [&]<class T>(T) {
     const Convolution<acc_t<T>> by(a, weight, bias, post);
     const auto kernel = ASMA_PICK(graph_conv_dense<T>);
     T* to = mutable_data<T>(out);
+    T* h = with_hidden ? mutable_data<T>(hidden) : nullptr;
     torch::stable::parallel_for(0, a.N * a.tiles(), grain(work_of_tile(a)), [&](int64_t begin, int64_t end) {
-      kernel(a, data<T>(x), graph.numbers.const_data_ptr(), by.weight.data(), by.bias_data(), to, begin, end);
+      kernel(a, data<T>(x), graph.numbers.const_data_ptr(), by.weight.data(), by.bias_data(), to, h, begin, end);
     });
   });
-  return out;
+  return {out, hidden};
 }
 
 Gradients graph_conv_backward_of(const Tensor& grad, const Tensor& x, const Adjacency& graph,
-                                 const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, bool post,
-                                 bool keep, const std::optional<Tensor>& joints, bool for_x, bool for_graph,
-                                 bool for_weight, bool for_bias) {
+                                 const std::optional<Tensor>& weight, const std::optional<Tensor>& bias,
+                                 const std::optional<Tensor>& hidden, bool post, bool keep,
+                                 const std::optional<Tensor>& joints, bool for_x, bool for_graph, bool for_weight,
+                                 bool for_bias) {
   GraphConvDense a = described(x, graph, weight, bias, post, keep, joints);
+  check_hidden(a, hidden.has_value());
+  if (hidden) {
+    check_contiguous(kOp, "hidden", *hidden);
+    STD_TORCH_CHECK(hidden->numel() == a.N * a.K * a.D * a.T * a.J && hidden->scalar_type() == x.scalar_type(), kOp,
+                    ": hidden must be (N, K * D, T, V) in x's dtype, as the forward gave it");
+  }
   const int64_t channels = (keep ? a.K : 1) * a.D;
   STD_TORCH_CHECK(grad.dim() == 4 && grad.size(0) == a.N && grad.size(1) == channels && grad.size(2) == a.T &&
                       grad.size(3) == a.Q && grad.scalar_type() == x.scalar_type(),
@@ -159,6 +195,9 @@ Gradients graph_conv_backward_of(const Tensor& grad, const Tensor& x, const Adja
   visit_float(kOp, x.scalar_type(), [&]<class T>(T) {
     using A = acc_t<T>;
     const Convolution<A> by(a, weight, bias, post);
+    const std::vector<A> turned = turned_planes<A>(a, graph);
+    a.turned = turned.empty() ? nullptr : turned.data();
+    const T* h = hidden ? data<T>(*hidden) : nullptr;
     const int64_t chunks = chunks_of(a), graphs = a.K * a.bk, rows = a.C + a.ones;
     const bool ones = for_bias && a.ones, sums = for_bias && !a.ones;
     const int64_t weights = for_weight || ones ? a.K * a.D * rows : 0, biases = sums ? bias->size(0) : 0;
@@ -177,17 +216,17 @@ Gradients graph_conv_backward_of(const Tensor& grad, const Tensor& x, const Adja
     T* to = for_x ? mutable_data<T>(of_x) : nullptr;
     torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t chunk = begin; chunk < end; ++chunk)
-        kernel(a, data<T>(grad), data<T>(x), graph.numbers.const_data_ptr(), by.weight.data(), by.bias_data(), to,
+        kernel(a, data<T>(grad), data<T>(x), graph.numbers.const_data_ptr(), by.weight.data(), by.bias_data(), h, to,
                for_graph ? graph_sums + (a.by_row ? 0 : chunk * graphs) : nullptr,
                weights ? part_weight.data() + chunk * weights : nullptr,
                biases ? part_bias.data() + chunk * biases : nullptr, a.N * chunk / chunks, a.N * (chunk + 1) / chunks);
     });
     const auto same = [](int64_t i) { return i; };
     if (for_graph && a.by_row && !direct) write(graph_sums, a.N * graphs, of_graph, same);
-    if (for_graph && !a.by_row) write(added_up(part_graph, chunks, graphs).data(), graphs, of_graph, same);
-    if (sums) write(added_up(part_bias, chunks, biases).data(), biases, of_bias, same);
+    if (for_graph && !a.by_row) write(added_up(part_graph, chunks, graphs), graphs, of_graph, same);
+    if (sums) write(added_up(part_bias, chunks, biases), biases, of_bias, same);
     if (!for_weight && !ones) return;
-    const std::vector<A> total = added_up(part_weight, chunks, weights);
+    const A* total = added_up(part_weight, chunks, weights);
     const bool last = a.plan == GraphConvDense::kMultiplyFirst;  // the weight's gradient is (K, D, C), else (K, C, D)
     const auto place = [&](int64_t i, bool bias_row) {
       const int64_t k = i / (rows * a.D), c = last ? i % rows : i / a.D % rows, d = last ? i / rows % a.D : i % a.D;
@@ -195,8 +234,8 @@ Gradients graph_conv_backward_of(const Tensor& grad, const Tensor& x, const Adja
       if (c == a.C) return int64_t(-1);
       return post ? (d * a.K + k) * a.C + c : (k * a.D + d) * a.C + c;
     };
-    if (for_weight) write(total.data(), weights, of_weight, [&](int64_t i) { return place(i, false); });
-    if (ones) write(total.data(), weights, of_bias, [&](int64_t i) { return place(i, true); });
+    if (for_weight) write(total, weights, of_weight, [&](int64_t i) { return place(i, false); });
+    if (ones) write(total, weights, of_bias, [&](int64_t i) { return place(i, true); });
   });
   return {of_x, of_graph, of_weight, of_bias};
 }
@@ -205,18 +244,18 @@ namespace {
 
 void check_graph(const Tensor& graph) { check_dim(kOp, "the graph (N, K, C, T, V, W)", graph, 6); }
 
-Tensor graph_conv_dense(const Tensor& x, const Tensor& graph, std::optional<Tensor> weight, std::optional<Tensor> bias,
-                        bool post, bool keep, std::optional<Tensor> joints) {
+Outputs graph_conv_dense(const Tensor& x, const Tensor& graph, std::optional<Tensor> weight, std::optional<Tensor> bias,
+                         bool post, bool keep, std::optional<Tensor> joints, bool with_hidden) {
   check_graph(graph);
-  return graph_conv_of(x, Adjacency(graph), weight, bias, post, keep, joints);
+  return graph_conv_of(x, Adjacency(graph), weight, bias, post, keep, joints, with_hidden);
 }
 
 Gradients graph_conv_dense_backward(const Tensor& grad, const Tensor& x, const Tensor& graph,
-                                    std::optional<Tensor> weight, std::optional<Tensor> bias, bool post, bool keep,
-                                    std::optional<Tensor> joints, bool for_x, bool for_graph, bool for_weight,
-                                    bool for_bias) {
+                                    std::optional<Tensor> weight, std::optional<Tensor> bias,
+                                    std::optional<Tensor> hidden, bool post, bool keep, std::optional<Tensor> joints,
+                                    bool for_x, bool for_graph, bool for_weight, bool for_bias) {
   check_graph(graph);
-  return graph_conv_backward_of(grad, x, Adjacency(graph), weight, bias, post, keep, joints, for_x, for_graph,
+  return graph_conv_backward_of(grad, x, Adjacency(graph), weight, bias, hidden, post, keep, joints, for_x, for_graph,
                                 for_weight, for_bias);
 }
 
