@@ -139,9 +139,9 @@ def test_a_refused_folder_is_left_alone_and_so_is_the_model(tmp_path: Path) -> N
     distill(teacher(), X, DistillConfig(optimiser=OptimiserConfig(batch=8, steps=1)), student)
     home.mkdir()
     save_classifier(home / "classifier.safetensors", teacher(), {})
-    other = "holds a run with other clips, labels or models"
+    other = "the run was begun with other clips, labels or models"
     for folder, start, config, clips, labels, resume, message in (
-        (run, teacher, CONFIG, X, LABELS, False, "holds a run already: go on with it by --resume, or take another folder"),
+        (run, teacher, CONFIG, X, LABELS, False, "holds a run already: go on with it by --resume, or take"),
         (run, teacher, replace(CONFIG, label_smoothing=0.2), X, LABELS, True, r"another label_smoothing \(0.1, not"),
         (run, teacher, CONFIG, X + 1, LABELS, True, other),
         (run, teacher, CONFIG, X, LABELS.flip(0), True, other),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def context() -> multiprocessing.context.BaseContext:
     """Processes that begin with everything imported, and no thread of their parent."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training_runs"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path])))
+        forkserver.ensure_running()
     return context
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
+from torch.distributed.rendezvous import rendezvous
 
 from .data.order import Order
 
@@ -37,7 +37,10 @@ def processes(device: str) -> Iterator[None]:
     gpu = device.startswith("cuda")
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpu else "gloo")
+    store, rank, world = next(rendezvous("env://"))
+    # torchrun's store outlives a restart, and with it the addresses of processes that are dead.
+    store = dist.PrefixStore(f"asma/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group("nccl" if gpu else "gloo", store=store, rank=rank, world_size=world)
     try:
         yield
     finally:
@@ -152,6 +155,27 @@ class _GatherRows(torch.autograd.Function):
         return grads[0][ctx.own], None
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum(x: torch.Tensor) -> torch.Tensor:
+    total: torch.Tensor = x if alone() else _Sum.apply(x)
+    return total
+
+
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     """A batch norm whose statistics in training are those of the batches of all processes together.
 
@@ -169,11 +193,11 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (input.dim() - 2)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = torch.full((1,), x.numel() // x.shape[1], dtype=x.dtype, device=x.device)
-        total = all_reduce(torch.cat([x.sum(axes), count]))
+        total = _sum(torch.cat([x.sum(axes), count]))
         count = total[-1].detach()
         mean = total[:-1] / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / count
+        variance = _sum(centred.square().sum(axes)) / count
         with torch.no_grad():
             for running, now in ((self.running_mean, mean), (self.running_var, variance * (count / (count - 1)))):
                 if running is not None and self.momentum is not None:

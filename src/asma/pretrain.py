@@ -84,7 +84,7 @@ class Pretraining:
         )  # fmt: skip
         self.objective: nn.Module = self.trained
         if world > 1:
-            self.objective = DistributedDataParallel(self.trained, broadcast_buffers=False)
+            self.objective = DistributedDataParallel(self.trained)
             torch.manual_seed(config.seed + parallel.rank())  # of dropout
         self.learn = StepGraph(self.learn_from) if config.cuda_graph else self.learn_from
         self.step = 0
