@@ -1,6 +1,7 @@
 """Small teachers and students on a small set, for the tests of all that is done with them."""
 
 import copy
+import functools
 import json
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def untrained_teacher() -> Classifier:
         return Classifier(encoders, alignment, nn.Linear(32, 3), CLIPS.classes, DATA).eval()
 
 
+@functools.cache
 def _probed_teacher() -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -50,12 +52,9 @@ def _probed_teacher() -> Classifier:
     return make_teacher(encoders, found, CLIPS.classes, DATA)
 
 
-PROBED = _probed_teacher()
-
-
 def teacher() -> Classifier:
     """Of two random encoders; alignment and head know the training clips, and are frozen."""
-    return copy.deepcopy(PROBED)
+    return copy.deepcopy(_probed_teacher())
 
 
 def small_student() -> Classifier:
@@ -86,22 +85,25 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+MACHINE = ("seconds", "clips_per_second", "memory_mb")
+
+
 def metrics(folder: Path) -> list[dict[str, float]]:
-    """Lines of metrics.jsonl without the seconds, which differ from run to run."""
+    """Lines of metrics.jsonl without time and memory, which differ from run to run."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MACHINE} for line in lines]
 
 
 def stop_in_step(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Ctrl-C in the middle of a step."""
-    train_step = SupervisedRun._train_step
+    train_step = SupervisedRun.train_step
 
     def interrupted(run: SupervisedRun) -> dict[str, torch.Tensor]:
         if run.step + 1 == step:
             raise KeyboardInterrupt
         return train_step(run)
 
-    monkeypatch.setattr(SupervisedRun, "_train_step", interrupted)
+    monkeypatch.setattr(SupervisedRun, "train_step", interrupted)
 
 
 NOT_FINITE = X.clone()

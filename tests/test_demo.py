@@ -67,7 +67,7 @@ def test_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     first = run_demo(wanted, tmp_path, quiet)
     with monkeypatch.context() as patch:
         patch.setattr(Pretraining, "train_step", lambda run: pytest.fail("trained again"))
-        patch.setattr(SupervisedRun, "_train_step", lambda run: pytest.fail("distilled again"))
+        patch.setattr(SupervisedRun, "train_step", lambda run: pytest.fail("distilled again"))
         patch.setattr(demo, "measure", lambda *rest: pytest.fail("measured again"))
         again = run_demo(wanted, tmp_path, quiet)
     assert again["rows"] == first["rows"]

@@ -132,7 +132,7 @@ def test_the_student_of_the_folder_is_the_returned_one(tmp_path: Path) -> None:
     assert loaded.classes == CLIPS.classes and loaded.data == big.data
     assert (notes["steps"], notes["parameters"], notes["teacher_parameters"]) == (12, size(student), size(big))
     assert {file.name for file in (tmp_path / "run").iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoint.pt", "classifier.safetensors",
+        "config.json", "metrics.jsonl", "checkpoint.pt", "checkpoint.previous.pt", "classifier.safetensors",
     }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def test_a_finished_run_is_returned_and_a_damaged_student_written_again(
     folder = tmp_path / "run"
     first = distill(teacher(), X, CONFIG, folder)
     lines = (folder / "metrics.jsonl").read_text()
-    monkeypatch.setattr(SupervisedRun, "_train_step", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(SupervisedRun, "train_step", lambda run: pytest.fail("trained again"))
     assert_same_weights(first, distill(teacher(), X, CONFIG, folder, resume=True))
     assert (folder / "metrics.jsonl").read_text() == lines
     (folder / "classifier.safetensors").write_bytes((folder / "classifier.safetensors").read_bytes()[:1000])
@@ -257,9 +257,15 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(tmp_path: Path) -> 
     folder = tmp_path / "run"
     distill(teacher(), X, CONFIG, folder, labels=LABELS)
     before = content(folder)
-    other = "holds a run with other clips, labels or models"
+    other = "the run was begun with other clips, labels or models"
     for arguments, config, labels, resume, message in (
-        ((teacher(), X), CONFIG, LABELS, False, "holds a run already: resume it, or take another folder"),
+        (
+            (teacher(), X),
+            CONFIG,
+            LABELS,
+            False,
+            "holds a run already: go on with it by --resume, or take another folder",
+        ),
         ((teacher(), X), replace(CONFIG, temperature=2.0), LABELS, True, r"another temperature \(4.0, not 2.0\)"),
         ((teacher(), X), replace(CONFIG, views=None), LABELS, True, r"holds a run with another views \(.*, not None\)"),
         ((teacher(), X + 1), CONFIG, LABELS, True, other),
@@ -293,6 +299,7 @@ def test_a_damaged_checkpoint_is_one_error_and_loses_nothing(tmp_path: Path) -> 
     folder = tmp_path / "run"
     distill(teacher(), X, CONFIG, folder)
     whole = (folder / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.previous.pt").unlink()
     for damaged in (b"", b"text", whole[: len(whole) // 2], whole.replace(b"distillation", b"fine-tuning.")):
         (folder / "checkpoint.pt").write_bytes(damaged)
         before = content(folder)
@@ -325,13 +332,13 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_written(tmp_path:
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_step = SupervisedRun._train_step
+    train_step = SupervisedRun.train_step
 
     def breaking(run: SupervisedRun) -> dict[str, torch.Tensor]:
         losses = train_step(run)
         return {name: loss * math.nan for name, loss in losses.items()} if run.step == 7 else losses
 
-    monkeypatch.setattr(SupervisedRun, "_train_step", breaking)
+    monkeypatch.setattr(SupervisedRun, "train_step", breaking)
     with pytest.raises(NonFiniteLossError, match=r"the loss became nan in step 7 of 12: try a lower optimiser.lr"):
         distill(teacher(), X, CONFIG, tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)

@@ -91,7 +91,7 @@ def test_the_classifier_of_the_folder_is_the_returned_one(tmp_path: Path) -> Non
     loaded, notes = load_classifier(tmp_path / "run")
     assert torch.equal(answers(loaded), answers(model)) and notes["steps"] == 9
     assert {file.name for file in (tmp_path / "run").iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoint.pt", "classifier.safetensors",
+        "config.json", "metrics.jsonl", "checkpoint.pt", "checkpoint.previous.pt", "classifier.safetensors",
     }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_stopped_and_resumed_is_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_finished_run_is_returned_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = finetune(teacher(), X, LABELS, CONFIG, tmp_path / "run")
     lines = metrics(tmp_path / "run")
-    monkeypatch.setattr(SupervisedRun, "_train_step", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(SupervisedRun, "train_step", lambda run: pytest.fail("trained again"))
     assert_same_weights(first, finetune(teacher(), X, LABELS, CONFIG, tmp_path / "run", resume=True))
     assert metrics(tmp_path / "run") == lines
 
@@ -139,9 +139,9 @@ def test_a_refused_folder_is_left_alone_and_so_is_the_model(tmp_path: Path) -> N
     distill(teacher(), X, DistillConfig(optimiser=OptimiserConfig(batch=8, steps=1)), student)
     home.mkdir()
     save_classifier(home / "classifier.safetensors", teacher(), {})
-    other = "holds a run with other clips, labels or models"
+    other = "the run was begun with other clips, labels or models"
     for folder, start, config, clips, labels, resume, message in (
-        (run, teacher, CONFIG, X, LABELS, False, "holds a run already: resume it, or take another folder"),
+        (run, teacher, CONFIG, X, LABELS, False, "holds a run already: go on with it by --resume, or take"),
         (run, teacher, replace(CONFIG, label_smoothing=0.2), X, LABELS, True, r"another label_smoothing \(0.1, not"),
         (run, teacher, CONFIG, X + 1, LABELS, True, other),
         (run, teacher, CONFIG, X, LABELS.flip(0), True, other),

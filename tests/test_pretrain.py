@@ -132,7 +132,7 @@ def test_first_step_is_adam_on_both_losses(clips: torch.Tensor) -> None:
     """The step written out: the same batch, views and dropout through the same modules."""
     config = replace(CONFIG, encoder=replace(CONFIG.encoder, dropout=0.0))
     run, other = Pretraining(config, clips, SKELETON), Pretraining(config, clips, SKELETON)
-    loss = run.train_step()
+    loss = run.train_step()["loss"]
     batch = clips[torch.randperm(30, generator=torch.Generator().manual_seed(0))[:8]]
     views = other.views(batch)
 
@@ -182,7 +182,7 @@ def test_paper_masks_on_ntu(bfloat16: bool) -> None:
         bfloat16=bfloat16,
     )
     run = Pretraining(config, torch.randn(4, 3, 50, 25, 2).cumsum(2) * 0.05, Skeleton.builtin("ntu25"))
-    assert run.train_step().isfinite()
+    assert run.train_step()["loss"].isfinite()
     assert run.total_steps == 150
 
 

@@ -6,17 +6,21 @@ another name, flushed to the disk and then renamed, so a crash or a full disk le
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
 import platform
+import shutil
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from asma_kernels import Skeleton
@@ -25,7 +29,7 @@ from . import __version__
 from .config import EncoderConfig
 from .config_file import from_dict, to_dict
 from .extras import extra
-from .files import write_atomically
+from .files import sync, write_atomically
 from .models import Encoder
 
 FORMAT = 1
@@ -35,15 +39,95 @@ ENCODER_FILE = "encoder.safetensors"
 METRICS_FILE = "metrics.jsonl"
 
 
+class DamagedCheckpointError(ValueError):
+    """A checkpoint cannot be read.
+
+    Attributes:
+        fact: which one and why, without what to do.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.fact = f"checkpoint {path} cannot be read ({reason})"
+        super().__init__(
+            f"{self.fact}: put a copy of it back, or delete the folder {path.parent} and start the run again"
+        )
+
+
+@functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    return {"asma": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    """Versions of what a result depends on; of a git checkout also its commit, with a + where files differ from it."""
+    found = {
+        "asma": __version__, "torch": str(torch.__version__), "numpy": np.__version__,
+        "python": platform.python_version(),
+    }  # fmt: skip
+    here = Path(__file__).parent
+    described = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+        capture_output=True, text=True, check=False,
+    ) if shutil.which("git") else None  # fmt: skip
+    if described is not None and described.returncode == 0 and (here.parents[1] / ".git").exists():
+        found["git"] = described.stdout.strip()
+    return found
+
+
+class Found(NamedTuple):
+    """A checkpoint, and why it is not the newest one, or nothing."""
+
+    content: dict[str, Any]
+    why: str
 
 
 def save_checkpoint(path: Path, kind: str, state: dict[str, Any]) -> None:
-    """Tensors and plain containers, with the kind, format and versions that ``load_checkpoint`` checks."""
+    """Tensors and plain containers, with the kind, format and versions that ``load_checkpoint`` checks.
+
+    Raises:
+        OSError: the file cannot be written; the one of that name is as it was.
+    """
     content = {"format": FORMAT, "kind": kind, "versions": versions(), **state}
-    write_atomically(path, lambda part: torch.save(content, part))
+    try:
+        write_atomically(path, lambda part: torch.save(content, part))
+    except (OSError, RuntimeError) as error:  # torch.save has words of its own for a full disk
+        free = shutil.disk_usage(path.parent).free // 10**6
+        raise OSError(
+            f"{path} cannot be written ({_reason(error)}), {free} MB are free there: make room; what was saved before "
+            "is as it was"
+        ) from error
+
+
+def rotate_checkpoint(path: Path, kind: str, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the one before stays, as ``path`` with PREVIOUS before its suffix.
+
+    At every moment one of both is whole: the new one is on the disk before the old one changes its name.
+    """
+    fresh = path.with_name(f"{path.stem}.next{path.suffix}")
+    save_checkpoint(fresh, kind, state)
+    if path.exists():
+        os.replace(path, previous(path))
+    os.replace(fresh, path)
+    sync(path.parent)
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the newest one is."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_newest_checkpoint(path: Path, kind: str) -> Found | None:
+    """The newest checkpoint that can be read: at ``path``, or the one before; None if there is none.
+
+    Raises:
+        ValueError: there are some, and none of them can be read, or the newest is of another kind or format.
+    """
+    damaged: DamagedCheckpointError | None = None
+    for file in (path, previous(path)):
+        try:
+            if file.exists():
+                return Found(load_checkpoint(file, kind), damaged.fact if damaged else "")
+        except DamagedCheckpointError as error:
+            damaged = damaged or error
+    if damaged:
+        raise damaged
+    return None
 
 
 def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
@@ -65,10 +149,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         if not isinstance(content, dict) or "format" not in content:
             raise ValueError("it was not written by asma")
     except Exception as error:  # whatever a damaged file makes zipfile, pickle and torch raise
-        raise ValueError(
-            f"checkpoint {path} cannot be read ({_reason(error)}): put a copy of it back, or delete the folder "
-            f"{path.parent} and start the run again"
-        ) from None
+        raise DamagedCheckpointError(path, _reason(error)) from None
     if content.get("kind") != kind:
         raise ValueError(f"checkpoint {path} must hold a {kind}, it holds a {content.get('kind')}")
     if content["format"] != FORMAT:

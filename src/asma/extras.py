@@ -34,9 +34,9 @@ class Progress:
     [0, 1, 2]
     """
 
-    def __init__(self, steps: Iterable[int], title: str) -> None:
+    def __init__(self, steps: Iterable[int], title: str, wanted: bool = True) -> None:
         self._steps = steps
-        self._bar = extra("tqdm").tqdm(steps, desc=title) if sys.stderr.isatty() else None
+        self._bar = extra("tqdm").tqdm(steps, desc=title) if wanted and sys.stderr.isatty() else None
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._steps if self._bar is None else self._bar)

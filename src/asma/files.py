@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["sync", "write_atomically", "write_text"]
+__all__ = ["forget_unfinished", "sync", "write_atomically", "write_text"]
 
 
 def sync(path: Path) -> None:
@@ -29,6 +30,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         part.unlink(missing_ok=True)
     sync(path.parent)  # the rename itself
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Delete what ``write_atomically`` was writing into a folder when its process was killed."""
+    for part in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{32}\.tmp", part.name):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +12,13 @@ from torch import nn
 
 from asma_kernels import Skeleton
 
-from .checkpoint import (
-    CHECKPOINT_FILE,
-    CONFIG_FILE,
-    METRICS_FILE,
-    load_checkpoint,
-    save_checkpoint,
-)
+from . import loop
+from .checkpoint import CONFIG_FILE
 from .classifier import CLASSIFIER_FILE
 from .config import MaskConfig, OptimiserConfig, ViewConfig, need
-from .config_file import difference, load_config, to_dict
 from .data.order import Batches
-from .extras import Progress
-from .files import write_text
 from .models import Encoder
-from .pretrain import NonFiniteLossError, learning_rate
+from .pretrain import learning_rate
 from .views import ThreeViews
 
 __all__ = ["SupervisedConfig", "SupervisedRun", "checked_clips", "checked_labels"]
@@ -94,7 +83,7 @@ class SupervisedRun:
         self.kind, self.config, self.trained, self.losses, self.clips, self.inputs = (
             kind, config, trained, losses, clips, inputs,
         )  # fmt: skip
-        device = clips.device
+        self.device = device = clips.device
         settings = config.optimiser
         batch = min(settings.batch, len(clips))
         self.optimiser = torch.optim.Adam(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
@@ -104,37 +93,27 @@ class SupervisedRun:
         )
         self.total_steps = settings.steps or settings.epochs * (len(clips) // batch)
         self.step = 0
-        self.seconds = 0.0
+        self.clips_per_step = batch
+        self.batch: dict[str, torch.Tensor] = {}
 
     def train(self, folder: Path, resume: bool) -> None:
-        """Run to the end, or go on with the run that the folder holds: on the CPU in float32, exactly.
+        """Run to the end, or go on with the run that the folder holds, if it holds one; see ``loop.train``.
 
         Raises:
             FileExistsError: the folder holds a run and `resume` is off, or a classifier that no run in it made.
-            ValueError: the folder's run is another one, or its checkpoint is damaged.
-            NonFiniteLossError: a loss became NaN or infinite; the message names the step.
         """
-        self._begin(folder, resume)
-        pending: list[dict[str, torch.Tensor]] = []
-        since = time.perf_counter()
-        progress = Progress(range(self.step, self.total_steps), folder.name)
-        for _ in progress:
-            pending.append(self._train_step())
-            checkpoint = self.step == self.total_steps or self.step % self.config.checkpoint_every == 0
-            if checkpoint or self.step % self.config.log_every == 0:
-                now = time.perf_counter()
-                self.seconds, since = self.seconds + now - since, now
-                values = self._write_metrics(folder / METRICS_FILE, pending)
-                pending.clear()
-                progress.show(loss=f"{values['loss']:.3f}")
-            if checkpoint:
-                save_checkpoint(folder / CHECKPOINT_FILE, self.kind, self._state())
+        held = (folder / CONFIG_FILE).exists()
+        if not held and (folder / CLASSIFIER_FILE).exists():
+            raise FileExistsError(f"{folder} holds a teacher or student already: take another folder")
+        loop.train(self, folder, resume and held)
 
-    def _train_step(self) -> dict[str, torch.Tensor]:
+    def train_step(self) -> dict[str, torch.Tensor]:
+        """See ``loop.Run``."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config.optimiser, self.step, self.total_steps)
         rows = self.batches.next()
         x = self.clips.index_select(0, rows)
+        self.batch = {"index": rows, "clips": x}
         if self.views is not None:
             x = self.views.augment(x)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.bfloat16):
@@ -143,73 +122,36 @@ class SupervisedRun:
         losses["loss"].backward()
         self.optimiser.step()
         self.step += 1
-        return {name: loss.detach() for name, loss in losses.items()}
+        return losses
 
-    def _write_metrics(self, file: Path, pending: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        series = {name: torch.stack([losses[name] for losses in pending]).tolist() for name in pending[0]}
-        for step, loss in enumerate(series["loss"], self.step - len(pending) + 1):
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss became {loss} in step {step} of {self.total_steps}: try a lower optimiser.lr (it is "
-                    f"{self.config.optimiser.lr}) or bfloat16 off; the last checkpoint is from before"
-                )
-        values = {
-            "step": self.step,
-            **{name: sum(losses) / len(losses) for name, losses in series.items()},
-            "lr": self.optimiser.param_groups[0]["lr"],
-            "seconds": round(self.seconds, 2),
-        }
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(values) + "\n")
-        return values
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimiser.param_groups[0]["lr"])
 
-    def _begin(self, folder: Path, resume: bool) -> None:
-        config_file, checkpoint_file = folder / CONFIG_FILE, folder / CHECKPOINT_FILE
-        if resume and config_file.exists():
-            found = difference(to_dict(load_config(config_file, type(self.config))), to_dict(self.config))
-            if found:
-                raise ValueError(f"{folder} holds a run with another {found}: take another folder, or the same options")
-            # Stopped before its first checkpoint, a run starts again.
-            if checkpoint_file.exists():
-                self._load_state(load_checkpoint(checkpoint_file, self.kind), folder)
-        elif config_file.exists() or checkpoint_file.exists():
-            raise FileExistsError(f"{folder} holds a run already: resume it, or take another folder")
-        elif (folder / CLASSIFIER_FILE).exists():
-            raise FileExistsError(f"{folder} holds a teacher or student already: take another folder")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(config_file, json.dumps(to_dict(self.config), indent=2) + "\n")
-        # A run that stopped after its last checkpoint has written lines that it is about to write again.
-        metrics = folder / METRICS_FILE
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        write_text(metrics, "".join(line + "\n" for line in kept))
-
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """See ``loop.Run``."""
         return {
             "inputs": self.inputs,
             "step": self.step,
-            "seconds": self.seconds,
             "trained": self.trained.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "batches": self.batches.state(),
             "views": None if self.views is None else self.views.state(),
-            "random": torch.get_rng_state(),
         }
 
-    def _load_state(self, state: dict[str, Any], folder: Path) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See ``loop.Run``."""
         if state["inputs"] != self.inputs:
             raise ValueError(
-                f"{folder} holds a run with other clips, labels or models: put them back as they were, or take another"
-                " folder"
+                "the run was begun with other clips, labels or models: put them back, or take another folder"
             )
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step = state["step"]
         self.trained.load_state_dict(state["trained"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.batches.load_state(state["batches"])
         if self.views is not None:
             self.views.load_state(state["views"])
-        torch.set_rng_state(state["random"])
 
 
 def checked_clips(where: str, clips: torch.Tensor, encoder: Encoder) -> torch.Tensor:

@@ -10,6 +10,7 @@ import asma_kernels
 from asma_kernels import Skeleton, draws
 from asma_kernels.rng import Draws
 
+from . import parallel
 from .config import MaskConfig, ViewConfig
 
 OTHER_AXES = 1.0
@@ -38,9 +39,17 @@ class ThreeViews:
     """
 
     def __init__(
-        self, views: ViewConfig, masks: MaskConfig, skeleton: Skeleton, seed: int, device: torch.device
+        self,
+        views: ViewConfig,
+        masks: MaskConfig,
+        skeleton: Skeleton,
+        seed: int,
+        device: torch.device,
+        batch: int = 0,
     ) -> None:
+        """``batch``: clips of the global batch, where several processes have a part of it each."""
         self.masks = masks
+        self.batch = batch
         self.draws = Draws(seed, device)
         self.joint_draws = self.draws
         if masks.joint_mode == "tokens":
@@ -58,29 +67,44 @@ class ThreeViews:
         )
 
     def __call__(self, clips: torch.Tensor) -> Views:
-        masks = self.masks
         anchor, spatial, temporal = (self.augment(clips) for _ in range(3))
-        kept, _ = asma_kernels.frame_drop(
-            temporal, masks.frames, masks.motion, masks.extra_frames, self.draws.next(), shared=not masks.per_clip
-        )
-        return Views(anchor, spatial, self.kept_joints(clips), kept)
+        return Views(anchor, spatial, self.kept_joints(clips), self.kept_frames(temporal))
 
     def augment(self, clips: torch.Tensor) -> torch.Tensor:
         """One augmentation of (N, C, T, V, M), of the same shape."""
-        drawn = self.augmentation.draw(self.draws.next(), N=clips.shape[0], T=clips.shape[2])
-        return asma_kernels.skeleton_view(clips, *drawn)
+        rows, own = self._rows(clips)
+        drawn = self.augmentation.draw(self.draws.next(), N=rows, T=clips.shape[2])
+        return asma_kernels.skeleton_view(clips, *[None if part is None else part[own] for part in drawn])
+
+    def kept_frames(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips without the frames that the temporal view loses: (N, C, T', V, M)."""
+        masks, rng = self.masks, self.draws.next()
+        chosen = masks.frames, masks.motion, masks.extra_frames, rng, not masks.per_clip
+        rows, own = self._rows(clips)
+        if rows == len(clips) or not masks.per_clip:
+            return asma_kernels.frame_drop(clips, *chosen)[0]
+        # Clip n draws row n of the global batch: the energies of all of it.
+        energy = parallel.gather_rows(asma_kernels.motion_energy(clips), rows)
+        return asma_kernels.skeleton_view(clips, frames=asma_kernels.frame_mask(energy, *chosen)[own])
 
     def kept_joints(self, clips: torch.Tensor) -> torch.Tensor:
         """(V') for all clips, or (N, V') where each clip has its own draw."""
         masks = self.masks
-        rows = len(clips) if masks.per_clip else 1
+        batch, own = self._rows(clips)
+        rows = batch if masks.per_clip else 1
         drawn = asma_kernels.joint_mask(
             self.weights, masks.joints, rows, self.joint_draws.next(), masks.joint_mode, shared=not masks.per_clip
         )
         if masks.per_clip:
-            return drawn.kept
+            return drawn.kept[own]
         kept = drawn.kept[0]
         return kept[: int(drawn.count)].to(clips.device) if masks.joint_mode == "tokens" else kept
+
+    def _rows(self, clips: torch.Tensor) -> tuple[int, slice]:
+        """Clips of the global batch, and which of them these are."""
+        if parallel.alone():
+            return len(clips), slice(None)
+        return self.batch, parallel.own_rows(self.batch)
 
     def state(self) -> dict[str, Any]:
         return {"draws": self.draws.state.cpu(), "joint_draws": self.joint_draws.state.cpu()}

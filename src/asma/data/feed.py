@@ -53,9 +53,10 @@ class Given:
 
 
 class Fetched(NamedTuple):
-    """A batch that is ready, and the state of the order after it."""
+    """A batch that is ready, which clips it is of, and the state of the order after it."""
 
     clips: torch.Tensor
+    which: torch.Tensor
     state: dict[str, Any]
 
 
@@ -87,6 +88,7 @@ class Feed:
     Attributes:
         resident: the set on the device, None if it is read ahead.
         placement: what was decided and by which numbers, in words.
+        index: (batch) int64, the clips of the last batch.
 
     >>> from asma.data.order import Batches
     >>> cpu = torch.device("cpu")
@@ -113,6 +115,7 @@ class Feed:
                 f"clips: {_size(wanted)}, {_size(free)} are free on {device}: batches are made ahead of their use"
             )
         order.to(device if resident else torch.device("cpu"))
+        self.index = torch.empty(0, dtype=torch.int64)
         self._state = order.state()
         self._reader: _Reader | None = None
 
@@ -127,14 +130,15 @@ class Feed:
             ValueError, OSError: a batch that was read ahead cannot be made.
         """
         if self.resident is not None:
-            return self.resident.index_select(0, self.order.next())
+            self.index = self.order.next()
+            return self.resident.index_select(0, self.index)
         if self._reader is None:
             gpu = self.device.type == "cuda"
             self._reader = _GpuReader(self.source, self.order, self.device) if gpu else _Reader(self.source, self.order)
             # A feed that is forgotten takes its thread along.
             self._end = weakref.finalize(self, self._reader.close)
         fetched = self._reader.next()
-        self._state = fetched.state
+        self._state, self.index = fetched.state, fetched.which
         return fetched.clips
 
     def _whole(self) -> torch.Tensor:
@@ -203,14 +207,14 @@ class _Reader:
             raise found
         return found
 
-    def _make(self) -> torch.Tensor:
-        return self.source.rows(self.order.next().numpy())
+    def _make(self, index: torch.Tensor) -> torch.Tensor:
+        return self.source.rows(index.numpy())
 
     def _read(self) -> None:
         try:
             while not self.stopped.is_set():
-                clips = self._make()
-                self._put(Fetched(clips, self.order.state()))
+                index = self.order.next()
+                self._put(Fetched(self._make(index), index, self.order.state()))
         except BaseException as error:
             self._put(error)
 
@@ -242,13 +246,13 @@ class _GpuReader(_Reader):
         self.staged = self._copy()
         return fetched
 
-    def _make(self) -> torch.Tensor:
-        return super()._make().pin_memory()
+    def _make(self, index: torch.Tensor) -> torch.Tensor:
+        return super()._make(index).pin_memory()
 
     def _copy(self) -> Fetched:
-        clips, state = super().next()
+        fetched = super().next()
         with torch.cuda.stream(self.stream):
-            return Fetched(clips.to(self.device, non_blocking=True), state)
+            return fetched._replace(clips=fetched.clips.to(self.device, non_blocking=True))
 
 
 def _size(count: int) -> str:

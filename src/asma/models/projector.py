@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config import ProjectorConfig
 
@@ -35,5 +36,5 @@ class Projector(nn.Sequential):
         rows = [len(view) for view in views]
         x = torch.cat(list(views))
         for layer in self:
-            x = torch.cat([layer(part) for part in x.split(rows)]) if isinstance(layer, nn.BatchNorm1d) else layer(x)
+            x = torch.cat([layer(part) for part in x.split(rows)]) if isinstance(layer, _BatchNorm) else layer(x)
         return x.split(rows)
