@@ -20,7 +20,7 @@ import torch
 
 import asma_kernels as ak
 from asma.config import PRESETS, PretrainConfig
-from asma.models import Encoder, Projector
+from asma.models import Encoder, projector
 from asma.pretrain import Pretraining
 from asma_kernels import Skeleton
 
@@ -125,7 +125,7 @@ def step_row(settings: PretrainConfig, calls: int) -> dict[str, Any]:
         run.encoder.train()
         ours = seconds(run.train_step, device, calls)
     encoder = Encoder(settings.encoder, SKELETON).to(device)
-    head = Projector(settings.encoder.channels[-1], settings.projector).to(device)
+    head = projector(settings.encoder.channels[-1], settings.projector).to(device)
     optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 5e-3, weight_decay=1e-5)
     part = clips[:batch].to(device)
     return {

@@ -6,7 +6,7 @@ from cases import gradients
 from torch.nn import functional as F
 
 from asma.config import EncoderConfig, ProjectorConfig
-from asma.models import Encoder, Projector
+from asma.models import Encoder, projector
 from asma_kernels import Skeleton
 
 NTU = Skeleton.builtin("ntu25")
@@ -202,7 +202,7 @@ def test_wrong_shape_is_named() -> None:
 
 
 def test_projector_is_pstls() -> None:
-    head = Projector(256, ProjectorConfig())
+    head = projector(256, ProjectorConfig())
     shapes = [tuple(parameter.shape) for parameter in head.parameters()]
     assert shapes == [(6144, 256), (6144,), (6144,), (6144, 6144), (6144,), (6144,), (6144, 6144)]
     assert [type(layer).__name__ for layer in head] == [

@@ -21,7 +21,7 @@ from .data.feed import Feed, Rows
 from .data.order import Batches
 from .extras import extra
 from .loop import NonFiniteLossError
-from .models import Encoder, Projector
+from .models import Encoder, projector
 from .step_graph import StepGraph
 from .views import ThreeViews
 
@@ -39,7 +39,7 @@ class Objective(nn.Module):
         super().__init__()
         self.config, self.views = config, views
         self.encoder = encoder
-        self.projector = Projector(config.encoder.channels[-1], config.projector)
+        self.projector = projector(config.encoder.channels[-1], config.projector)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Clips of this process (N, C, T, V, M) -> the loss of the global batch ()."""

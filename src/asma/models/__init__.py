@@ -1,6 +1,6 @@
 """Models: the ST-GCN encoder and the projector of its Barlow Twins loss."""
 
 from .encoder import Encoder
-from .projector import Projector
+from .projector import projector
 
-__all__ = ["Encoder", "Projector"]
+__all__ = ["Encoder", "projector"]

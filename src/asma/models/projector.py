@@ -11,21 +11,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..config import ProjectorConfig
 
 
-class Projector(nn.Sequential):
+def projector(features: int, config: ProjectorConfig) -> Projector:
     """Linear maps D -> P -> ... -> P without bias, batch norm and ReLU between them (Barlow Twins, arXiv 2103.03230).
 
     Parameter names are those of PSTL's ``projector``.
 
-    >>> [tuple(weight.shape) for weight in Projector(8, ProjectorConfig(width=16, layers=2)).parameters()]
+    >>> [tuple(weight.shape) for weight in projector(8, ProjectorConfig(width=16, layers=2)).parameters()]
     [(16, 8), (16,), (16,), (16, 16)]
     """
+    layers: list[nn.Module] = [nn.Linear(features, config.width, bias=False)]
+    for _ in range(config.layers - 1):
+        layers += [nn.BatchNorm1d(config.width), nn.ReLU(inplace=True)]
+        layers += [nn.Linear(config.width, config.width, bias=False)]
+    return Projector(*layers)
 
-    def __init__(self, features: int, config: ProjectorConfig) -> None:
-        layers: list[nn.Module] = [nn.Linear(features, config.width, bias=False)]
-        for _ in range(config.layers - 1):
-            layers += [nn.BatchNorm1d(config.width), nn.ReLU(inplace=True)]
-            layers += [nn.Linear(config.width, config.width, bias=False)]
-        super().__init__(*layers)
+
+class Projector(nn.Sequential):
+    """Layers that several views pass."""
 
     def of_views(self, views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Each view (N, D) -> (N, P) as if projected by itself, one after the other.
