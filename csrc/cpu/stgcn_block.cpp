@@ -4,6 +4,7 @@
 #include "stgcn_block.h"
 
 #include "channel_rows.h"
+#include "fast_temporal_conv.h"
 #include "graph_conv_tile.h"
 #include "temporal_conv.h"
 
@@ -43,8 +44,8 @@ void load_group(const STGCNBlock& a, const T* x, int64_t n, int64_t clips, acc_t
 }
 
 // The convolution's input: norm 1 and relu of a clip's y1.
-template <class T>
-void load_normed(const STGCNBlock& a, const BlockNorm<acc_t<T>>& norm1, const T* y1, TemporalConv<acc_t<T>>& conv) {
+template <class T, class Conv>
+void load_normed(const STGCNBlock& a, const BlockNorm<acc_t<T>>& norm1, const T* y1, Conv& conv) {
   using A = acc_t<T>;
   const int64_t Q = a.graph.Q, D = a.graph.D;
   for (int64_t t = 0; t < a.graph.T; ++t)
@@ -55,6 +56,79 @@ void load_normed(const STGCNBlock& a, const BlockNorm<acc_t<T>>& norm1, const T*
         store<L>(to + d, relu<L, A>(normed<L>(norm1, load<L>(from + d), d)));
       });
     }
+}
+
+template <class Conv, class T>
+void convolve(const STGCNBlock& a, const T* y1, const BlockNorm<acc_t<T>>& norm1, const acc_t<T>* weight,
+              const acc_t<T>* bias, T* y2, double* moments2, int64_t begin, int64_t end) {
+  using A = acc_t<T>;
+  const GraphConv& g = a.graph;
+  const int64_t frame = g.Q * g.D, size = a.frames * frame, group = a.conv_group;
+  Conv conv(a, false);
+  Scratch<A> result(sizeof(T) != sizeof(A) ? group * size : 0);
+  for (int64_t n = begin; n < end; n += group) {
+    const int64_t clips = end - n < group ? end - n : group;
+    for (int64_t clip = 0; clip < clips; ++clip) {
+      load_normed(a, norm1, y1 + (n + clip) * g.T * frame, conv);
+      conv.take_input(clip, clips);
+    }
+    A* to = room(y2 + n * size, result.data);
+    conv.forward(weight, bias, clips, to);
+    store_rows(to, clips * size, y2 + n * size);
+    for (int64_t clip = 0; clip < clips; ++clip)
+      moments_of(to + clip * size, a.frames * g.Q, g.D, moments2 + (n + clip) * 2 * g.D);
+  }
+}
+
+template <class Conv, class T>
+void convolve_backward(const STGCNBlock& a, const T* grad, const T* out, const uint8_t* kept, const T* y1, const T* y2,
+                       const BlockNorm<acc_t<T>>& norm1, const BlockNorm<acc_t<T>>& norm2, const acc_t<T>* weight_back,
+                       acc_t<T>* grad_z, double* sums, acc_t<T>* grad_weight, int64_t begin, int64_t end) {
+  using A = acc_t<T>;
+  const GraphConv& g = a.graph;
+  const int64_t frame = g.Q * g.D, size = a.frames * frame, size1 = g.T * frame, group = a.conv_group;
+  Conv conv(a, true);
+  Scratch<A> scratch(size), of_z(group * size1);
+  const A factor = static_cast<A>(a.kept);
+  for (int64_t n = begin; n < end; n += group) {
+    const int64_t clips = end - n < group ? end - n : group;
+    for (int64_t clip = 0; clip < clips; ++clip) {
+      load_normed(a, norm1, y1 + (n + clip) * size1, conv);
+      conv.take_input(clip, clips);
+      const A* given = channel_rows(grad + (n + clip) * g.gn, g.gc, g.gt, g.gv, g.D, a.frames, g.Q, scratch.data);
+      const int64_t first = (n + clip) * size;
+      for (int64_t t = 0; t < a.frames; ++t) {
+        A* to = conv.gradient_frame(clip, t);
+        for (int64_t row = 0; row < g.Q; ++row)
+          for_lanes<kLanes<T>>(g.D, [&]<int L>(int64_t d) {
+            const int64_t i = (t * g.Q + row) * g.D + d;
+            auto behind = where_positive<L, A>(load<L>(out + first + i), load<L>(given + i));
+            if (a.drops) behind = where_kept<L, A>(kept + first + i, behind * factor);
+            store<L>(to + row * g.D + d, norm_gradient<L>(norm2, behind, load<L>(y2 + first + i), d));
+          });
+      }
+    }
+    conv.add_weight_gradient(clips, grad_weight);
+    conv.input_gradient(weight_back, clips, of_z.data);
+    for (int64_t clip = 0; clip < clips; ++clip) {
+      const T* from1 = y1 + (n + clip) * size1;
+      const A* from = of_z.data + clip * size1;
+      A* to = grad_z + (n + clip) * size1;
+      for_lanes<kLanes<T>>(g.D, [&]<int L>(int64_t d) {
+        using Lane = lanes_t<A, L>;
+        sum_rows<2, L, A>(g.T * g.Q, sums + (n + clip) * 2 * g.D + d, g.D,
+                          [&](int64_t row, Lane* sum) __attribute__((always_inline)) {
+          const int64_t i = row * g.D + d;
+          const Lane y = load<L>(from1 + i);
+          const Lane gradient = where_positive<L, A>(normed<L>(norm1, y, d), load<L>(from + i));
+          store<L>(to + i, gradient);
+          sum[0] += gradient;
+          sum[1] += gradient * standardised<L>(norm1, y, d);
+        });
+      });
+    }
+  }
+  conv.end_weight_gradient(grad_weight);
 }
 
 // to = the gradient of y1 in its clip, [frame][joint][channel].
@@ -123,20 +197,17 @@ void stgcn_block_graph(const STGCNBlock& a, const T* x, const acc_t<T>* values, 
 }
 
 template <class T>
+void stgcn_block_conv_weight(const STGCNBlock& a, const acc_t<T>* weight, bool turned, acc_t<T>* to, int64_t begin,
+                             int64_t end) {
+  transform_weight(weight, a.graph.D, turned, to, begin, end);
+}
+
+template <class T>
 void stgcn_block_conv(const STGCNBlock& a, const T* y1, BlockNorm<acc_t<T>> norm1, const acc_t<T>* weight,
                       const acc_t<T>* bias, T* y2, double* moments2, int64_t begin, int64_t end) {
   using A = acc_t<T>;
-  const GraphConv& g = a.graph;
-  const int64_t frame = g.Q * g.D, size = a.frames * frame;
-  TemporalConv<A> conv(g.T, a.frames, a.taps, a.stride, g.Q, g.D, false);
-  Scratch<A> result(sizeof(T) != sizeof(A) ? size : 0);
-  for (int64_t n = begin; n < end; ++n) {
-    load_normed(a, norm1, y1 + n * g.T * frame, conv);
-    A* to = room(y2 + n * size, result.data);
-    conv.forward(weight, bias, to);
-    store_rows(to, size, y2 + n * size);
-    moments_of(to, a.frames * g.Q, g.D, moments2 + n * 2 * g.D);
-  }
+  const auto with = a.fast ? &convolve<FastTemporalConv<A>, T> : &convolve<TemporalConv<A>, T>;
+  with(a, y1, norm1, weight, bias, y2, moments2, begin, end);
 }
 
 template <class T>
@@ -207,45 +278,8 @@ void stgcn_block_conv_backward(const STGCNBlock& a, const T* grad, const T* out,
                                const acc_t<T>* weight_back, acc_t<T>* grad_z, double* sums, acc_t<T>* grad_weight,
                                int64_t begin, int64_t end) {
   using A = acc_t<T>;
-  const GraphConv& g = a.graph;
-  const int64_t frame = g.Q * g.D, size = a.frames * frame;
-  TemporalConv<A> conv(g.T, a.frames, a.taps, a.stride, g.Q, g.D, true);
-  Scratch<A> scratch(size);
-  const A factor = static_cast<A>(a.kept);
-  for (int64_t n = begin; n < end; ++n) {
-    const T* from1 = y1 + n * g.T * frame;
-    load_normed(a, norm1, from1, conv);
-    const A* given = channel_rows(grad + n * g.gn, g.gc, g.gt, g.gv, g.D, a.frames, g.Q, scratch.data);
-    const T *result = out + n * size, *from2 = y2 + n * size;
-    const uint8_t* keep = a.drops ? kept + n * size : nullptr;
-    A* gradient = conv.output_gradient();
-    for (int64_t row = 0; row < a.frames * g.Q; ++row)
-      for_lanes<kLanes<T>>(g.D, [&]<int L>(int64_t d) {
-        const int64_t i = row * g.D + d;
-        auto behind = where_positive<L, A>(load<L>(result + i), load<L>(given + i));
-        if (a.drops) behind = where_kept<L, A>(keep + i, behind * factor);
-        store<L>(gradient + i, norm_gradient<L>(norm2, behind, load<L>(from2 + i), d));
-      });
-    conv.add_weight_gradient(grad_weight);
-    conv.input_gradient(weight_back);
-    A* to = grad_z + n * g.T * frame;
-    for (int64_t t = 0; t < g.T; ++t) {
-      const A *z = conv.frame(t), *from = conv.frame_gradient(t);
-      for_lanes<kLanes<A>>(frame, [&]<int L>(int64_t i) {
-        store<L>(to + t * frame + i, where_positive<L, A>(load<L>(z + i), load<L>(from + i)));
-      });
-    }
-    for_lanes<kLanes<T>>(g.D, [&]<int L>(int64_t d) {
-      using Lane = lanes_t<A, L>;
-      sum_rows<2, L, A>(g.T * g.Q, sums + n * 2 * g.D + d, g.D,
-                        [&](int64_t row, Lane* sum) __attribute__((always_inline)) {
-        const int64_t i = row * g.D + d;
-        const Lane gradient_z = load<L>(to + i);
-        sum[0] += gradient_z;
-        sum[1] += gradient_z * standardised<L>(norm1, load<L>(from1 + i), d);
-      });
-    });
-  }
+  const auto with = a.fast ? &convolve_backward<FastTemporalConv<A>, T> : &convolve_backward<TemporalConv<A>, T>;
+  with(a, grad, out, kept, y1, y2, norm1, norm2, weight_back, grad_z, sums, grad_weight, begin, end);
 }
 
 template <class T>
@@ -344,6 +378,7 @@ void stgcn_block_graph_backward(const STGCNBlock& a, const T* grad, const T* out
 }
 
 #define INSTANTIATE(T)                                                                                                 \
+  template void stgcn_block_conv_weight<T>(const STGCNBlock&, const acc_t<T>*, bool, acc_t<T>*, int64_t, int64_t);     \
   template void stgcn_block_graph<T>(const STGCNBlock&, const T*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*,   \
                                      const acc_t<T>*, const acc_t<T>*, T*, T*, double*, double*, int64_t, int64_t);    \
   template void stgcn_block_conv<T>(const STGCNBlock&, const T*, BlockNorm<acc_t<T>>, const acc_t<T>*,                 \

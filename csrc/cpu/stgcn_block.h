@@ -17,7 +17,8 @@ struct STGCNBlock {
   uint32_t last;
   double kept;
   Philox random;
-  int64_t group;  // clips that the graph convolution takes together
+  int64_t group, conv_group;  // clips that the graph convolution and that over frames take together
+  bool fast;                  // the latter by fast_temporal_conv.h, its weights by stgcn_block_conv_weight
 };
 
 // A norm's parameters (D): out = (y - mean) scale + bias; gradient of y = scale grad - offset - (y - mean) slope.
@@ -35,6 +36,11 @@ ASMA_DECLARE_KERNEL(
                            const ::asma::acc_t<T>* weight, const ::asma::acc_t<T>* bias,
                            const ::asma::acc_t<T>* by_shortcut, const ::asma::acc_t<T>* shortcut_bias, T* y1, T* y3,
                            double* moments1, double* moments3, int64_t begin, int64_t end);
+    // A weight (taps, D, D) as stgcn_block_conv takes it where it is fast; `turned` for the backward. Numbers
+    // [begin, end) of the D * D.
+    template <class T>
+    void stgcn_block_conv_weight(const ::asma::STGCNBlock& a, const ::asma::acc_t<T>* weight, bool turned,
+                                 ::asma::acc_t<T>* to, int64_t begin, int64_t end);
     // weight (taps, D, D): tap, channel in, channel out.
     template <class T>
     void stgcn_block_conv(const ::asma::STGCNBlock& a, const T* y1, ::asma::BlockNorm<::asma::acc_t<T>> norm1,

@@ -11,6 +11,8 @@ namespace asma::bind {
 namespace {
 
 constexpr const char* kOp = "stgcn_block";
+constexpr int64_t kFastChannels = 32;  // where fewer products pay for the transforms: measured
+constexpr int64_t kFastRows = 96;      // of one of its products
 
 // Axes of a parameter in the order that a kernel wants, from the outermost.
 struct Axis {
@@ -91,7 +93,10 @@ struct Call {
     }
     a.kept = 1 / (1 - dropout);
     constexpr int64_t kFrames = 48;  // rows of the products, and what the cache holds of K times the channels
-    a.group = g.T > 0 ? std::max<int64_t>(1, kFrames / g.T) : 1;
+    a.group = std::max<int64_t>(1, kFrames / g.T);
+    a.fast = x.scalar_type() != ScalarType::Double && stride == 1 && a.taps == 9 && g.D >= kFastChannels;
+    const int64_t pairs = std::max<int64_t>(1, (g.T + 2) / 3 / 2);
+    a.conv_group = a.fast ? std::clamp<int64_t>((kFastRows - 1) / (pairs * g.Q) + 1, 1, 8) : 1;
   }
 
   const GraphConv& g() const { return a.graph; }
@@ -102,9 +107,20 @@ struct Call {
     const Axis k{g().K, g().D * gcn_weight.stride(0)}, c{g().C, gcn_weight.stride(1)}, d{g().D, gcn_weight.stride(0)};
     return back ? ordered<A>(gcn_weight, k, d, c) : ordered<A>(gcn_weight, k, c, d);
   }
-  template <class A> std::vector<A> frame_weight(bool back) const {
+  template <class T> std::vector<acc_t<T>> frame_weight(bool back) const {
+    using A = acc_t<T>;
     const Axis k{a.taps, conv_weight.stride(2)}, c{g().D, conv_weight.stride(1)}, d{g().D, conv_weight.stride(0)};
-    return back ? ordered<A>(conv_weight, k, d, c) : ordered<A>(conv_weight, k, c, d);
+    std::vector<A> taps = back ? ordered<A>(conv_weight, k, d, c) : ordered<A>(conv_weight, k, c, d);
+    if (!a.fast) return taps;
+    constexpr int64_t kPlaces = 25;
+    const int64_t all = g().D * g().D;
+    std::vector<A> places(static_cast<size_t>(kPlaces * all));
+    const auto kernel = ASMA_PICK(stgcn_block_conv_weight<T>);
+    // Whole vectors to each, so that every number is made by the same instructions.
+    torch::stable::parallel_for(0, g().D, grain(kPlaces * g().D), [&](int64_t begin, int64_t end) {
+      kernel(a, taps.data(), back, places.data(), begin * g().D, end * g().D);
+    });
+    return places;
   }
   template <class A> std::vector<A> residual_weight(bool back) const {
     if (!shortcut_weight) return {};
@@ -184,9 +200,9 @@ using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using BlockGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                                   Tensor, Tensor, Tensor, Tensor>;
 
-// body(begin, end) over clips, in whole groups of the graph convolution.
-template <class Body> void over_groups(const Call& call, const Body& body) {
-  const int64_t N = call.g().N, group = call.group();
+// body(begin, end) over clips, in whole groups.
+template <class Body> void over_groups(const Call& call, int64_t group, const Body& body) {
+  const int64_t N = call.g().N;
   torch::stable::parallel_for(0, (N + group - 1) / group, grain(group * call.clip_work() / 8),
                               [&](int64_t begin, int64_t end) { body(begin * group, std::min(end * group, N)); });
 }
@@ -221,7 +237,7 @@ Results stgcn_block(const Tensor& x, const Tensor& values, std::optional<Tensor>
                  by_shortcut = call.residual_weight<A>(false);
       const auto bias = of_optional<A>(gcn_bias), of_shortcut = of_optional<A>(shortcut_bias);
       const auto kernel = ASMA_PICK(stgcn_block_graph<T>);
-      over_groups(call, [&](int64_t begin, int64_t end) {
+      over_groups(call, call.group(), [&](int64_t begin, int64_t end) {
         kernel(a, data<T>(x), value.data(), weight.data(), pointer(bias), pointer(by_shortcut), pointer(of_shortcut),
                to1, to3, moments.data(), moments3.data(), begin, end);
       });
@@ -231,9 +247,9 @@ Results stgcn_block(const Tensor& x, const Tensor& values, std::optional<Tensor>
     if (a.shortcut) finish(moments3, N, D, after, of_optional<A>(norm3_weight), bias3, eps, rows + 10 * D);
     else std::fill(rows + 10 * D, rows + 15 * D, A(0));
     {
-      const auto weight = call.frame_weight<A>(false), bias = of_optional<A>(conv_bias);
+      const auto weight = call.frame_weight<T>(false), bias = of_optional<A>(conv_bias);
       const auto kernel = ASMA_PICK(stgcn_block_conv<T>);
-      over_clips(call, call.clip_work() / 8, [&](int64_t begin, int64_t end) {
+      over_groups(call, a.conv_group, [&](int64_t begin, int64_t end) {
         kernel(a, to1, norm_of(rows, D, bias1.data()), weight.data(), pointer(bias), to2, moments.data(), begin, end);
       });
     }
@@ -338,7 +354,7 @@ BlockGradients stgcn_block_backward(
     A* of_z = mutable_data<A>(grad_z);
     {
       Partial<A> parts(chunks, a.taps * D * D);
-      const auto weight_back = call.frame_weight<A>(true);
+      const auto weight_back = call.frame_weight<T>(true);
       const auto kernel = ASMA_PICK(stgcn_block_conv_backward<T>);
       torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
         for (int64_t chunk = begin; chunk < end; ++chunk)
