@@ -7,7 +7,8 @@
 // a correlation of length three inside one of length three. Inside, F(3, 3) at the points 0, 1, -1, 2 and infinity: five
 // products for three frames. Its tiles start every three frames, which is what lets one transformed tile serve all a.
 // Outside, F(2, 3) at 0, 1, -1 and infinity over pairs of u: four products for six. A u that is left over takes its
-// three products, of which the last falls away where its tile is all padding. The weight's gradient is the same
+// three products, of which the last falls away where its tile is all padding; if it is one frame alone, that takes the
+// five taps that do not fall on padding as they are. The weight's gradient is the same
 // correlation with the gradient as its taps, at the same points, so it reads the same transformed tiles.
 //
 // Rows [clip][pair][joint] of each of the 25 places (outside 0, 1, -1, infinity, left over; inside five) are one matrix.
@@ -48,7 +49,7 @@ template <class V> ASMA_INLINE void inside_output(const V (&m)[5], V (&to)[3]) {
 template <class A> struct FastTemporalConv {
   static constexpr int64_t kPanel = 64;  // channels out that are held between products and their sums
   const int64_t T, Q, D, units, pairs;   // units of three frames
-  const bool left, tail;                 // a unit is left over; its last tile holds frames
+  const bool left, tail, alone;          // a unit is left over; its last tile holds frames; it is one frame
   const int64_t width, padded, panel;
   int64_t rows_of[kOutside];             // pairs or units that a place has of a clip
   int64_t start[kOutside + 1];           // rows of one clip before it, of one place inside
@@ -60,10 +61,11 @@ template <class A> struct FastTemporalConv {
         pairs(units / 2),
         left(units % 2 == 1),
         tail(3 * units - 1 < T),
+        alone(left && T % 3 == 1),
         width(Q * D),
         padded(3 * units + 8),
         panel(D < kPanel ? D : kPanel),
-        rows_of{pairs + left, pairs, pairs, pairs + (left && tail), left},
+        rows_of{pairs + (left && !alone), pairs, pairs, pairs + (left && tail), left},
         start{},
         input(padded * width),
         gradient(backward ? a.conv_group * padded * width : 0),
@@ -72,14 +74,11 @@ template <class A> struct FastTemporalConv {
         products(a.conv_group * all_rows() * panel),
         sums(backward ? kPlaces * D * D : 0) {
     input.zero(padded * width);
-    if (backward) {
-      gradient.zero(a.conv_group * padded * width);
-      sums.zero(kPlaces * D * D);
-    }
+    gradient.zero(backward ? a.conv_group * padded * width : 0);
     for (int q = 0; q < kOutside; ++q) start[q + 1] = start[q] + rows_of[q] * Q;
   }
 
-  int64_t all_rows() const { return kInside * Q * (4 * pairs + left * (2 + tail)); }
+  int64_t all_rows() const { return kInside * Q * (4 * pairs + left * (alone ? 1 : 2 + tail)); }
   // The first row of a clip at a place, among `clips` of them.
   int64_t row_of(int q, int p, int64_t clip, int64_t clips) const {
     return clips * (kInside * start[q] + p * rows_of[q] * Q) + clip * rows_of[q] * Q;
@@ -103,6 +102,10 @@ template <class A> struct FastTemporalConv {
     inside_filter(x[0], x[1], x[2], to);
   }
 
+  void copy(const A* from, A* to) const {
+    for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) { store<L>(to + i, load<L>(from + i)); });
+  }
+
   void transform_tiles(const A* frames, int64_t clip, int64_t clips) {
     for (int64_t s = 0; s < pairs; ++s)
       for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
@@ -119,6 +122,10 @@ template <class A> struct FastTemporalConv {
         }
       });
     if (!left) return;
+    if (alone) {
+      for (int p = 0; p < kInside; ++p) copy(frames + (T - 1 + p) * width, tiles.data + row_of(kLeft, p, clip, clips) * D);
+      return;
+    }
     const int outside[3] = {0, kLeft, 3};
     for (int e = 0; e < 2 + tail; ++e)
       for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
@@ -147,6 +154,10 @@ template <class A> struct FastTemporalConv {
         }
       });
     if (!left) return;
+    if (alone) {  // one gradient for all five
+      copy(frames + (T - 1 + 4) * width, filters.data + row_of(kLeft, 0, clip, clips) * D);
+      return;
+    }
     const int outside[3] = {0, kLeft, 3};
     for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
       lanes_t<A, L> x[5];
@@ -165,10 +176,13 @@ template <class A> struct FastTemporalConv {
     for (int64_t d = 0; d < D; d += panel) {
       const int64_t channels = D - d < panel ? D - d : panel;
       for (int q = 0; q < kOutside; ++q)
-        for (int p = 0; p < kInside && rows_of[q] > 0; ++p) {
+        for (int p = 0, count = 1; p < kInside && rows_of[q] > 0; p += count) {
           const int64_t row = row_of(q, p, 0, clips);
-          const Segment<A> segment{tiles.data + row * D, weight + (q * kInside + p) * D * D + d};
-          multiply(Product<A>{&segment, 1, D, D, 1, D, products.data + row * panel, panel, false},
+          Segment<A> segments[kInside];
+          count = alone && q == kLeft ? kInside : 1;
+          for (int i = 0; i < count; ++i)
+            segments[i] = {tiles.data + row_of(q, p + i, 0, clips) * D, weight + (q * kInside + p + i) * D * D + d};
+          multiply(Product<A>{segments, count, D, D, 1, D, products.data + row * panel, panel, false},
                    clips * rows_of[q] * Q, channels);
         }
       for (int64_t clip = 0; clip < clips; ++clip)
@@ -185,6 +199,12 @@ template <class A> struct FastTemporalConv {
                                 A* out) const {
     using V = lanes_t<A, L>;
     const bool pair = u + 1 < units;
+    if (!pair && alone) {
+      V y = load<L>(products.data + (row_of(kLeft, 0, clip, clips) + v) * panel + i);
+      if (bias) y += load<L>(bias + d + i);
+      store<L>(out + (clip * T + T - 1) * width + v * D + d + i, y);
+      return;
+    }
     V m[2][5];
 #pragma GCC unroll 5
     for (int p = 0; p < 5; ++p) {
@@ -216,12 +236,14 @@ template <class A> struct FastTemporalConv {
   void forward(const A* weight, const A* bias, int64_t clips, A* out) { multiply_tiles(weight, bias, clips, out); }
 
   // The sums at the places are kept until the end.
+  void begin_weight_gradient(A*) { sums.zero(kPlaces * D * D); }
   void add_weight_gradient(int64_t clips, A*) {
     for (int64_t clip = 0; clip < clips; ++clip) transform_filters(gradient.data + clip * padded * width, clip, clips);
     for (int q = 0; q < kOutside; ++q)
       for (int p = 0; p < kInside && rows_of[q] > 0; ++p) {
         const int64_t row = row_of(q, p, 0, clips);
-        const Segment<A> segment{tiles.data + row * D, filters.data + row * D};
+        const Segment<A> segment{tiles.data + row * D,
+                                 filters.data + (alone && q == kLeft ? row_of(q, 0, 0, clips) : row) * D};
         multiply(Product<A>{&segment, 1, clips * rows_of[q] * Q, 1, D, D, sums.data + (q * kInside + p) * D * D, D, true},
                  D, D);
       }
@@ -238,13 +260,17 @@ template <class A> struct FastTemporalConv {
         };
         const V plus = at(1), minus = at(2);
         m[0][p] = at(0) + (plus + minus);
-        m[1][p] = at(kLeft) + (plus - minus);
+        m[1][p] = plus - minus;
+        if (!alone) m[1][p] += at(kLeft);
         m[2][p] = at(3) + (plus + minus);
       }
 #pragma GCC unroll 3
       for (int a = 0; a < 3; ++a) {
         V h[3];
         inside_output(m[a], h);
+#pragma GCC unroll 3
+        for (int b = 0; b < 3; ++b)
+          if (alone && 3 * a + b < kInside) h[b] += load<L>(sums.data + (kLeft * kInside + 3 * a + b) * all + i);
 #pragma GCC unroll 3
         for (int b = 0; b < 3; ++b) store<L>(grad_weight + (3 * a + b) * all + i, h[b]);
       }
@@ -259,7 +285,8 @@ template <class A> struct FastTemporalConv {
 
 // weight (9, D, D) at the places, (25, D, D); `turned`: the last tap first. Numbers [begin, end) of the D * D.
 template <class A>
-void transform_weight(const A* weight, int64_t D, bool turned, A* to, int64_t begin, int64_t end) {
+void transform_weight(const A* weight, int64_t T, int64_t D, bool turned, A* to, int64_t begin, int64_t end) {
+  const bool alone = (T + 2) / 3 % 2 == 1 && T % 3 == 1;
   const int64_t all = D * D;
   for_lanes<kLanes<A>>(end - begin, [&]<int L>(int64_t j) {
     using V = lanes_t<A, L>;
@@ -279,7 +306,8 @@ void transform_weight(const A* weight, int64_t D, bool turned, A* to, int64_t be
       store<L>(to + (kInside + p) * all + i, (even + m[1][p]) / 2);
       store<L>(to + (2 * kInside + p) * all + i, (even - m[1][p]) / 2);
       store<L>(to + (3 * kInside + p) * all + i, m[2][p]);
-      store<L>(to + (kLeft * kInside + p) * all + i, m[1][p]);
+      const V tap = load<L>(weight + (turned ? 8 - p : p) * all + i);
+      store<L>(to + (kLeft * kInside + p) * all + i, alone ? tap : m[1][p]);
     }
   });
 }

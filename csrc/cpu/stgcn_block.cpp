@@ -88,6 +88,7 @@ void convolve_backward(const STGCNBlock& a, const T* grad, const T* out, const u
   const GraphConv& g = a.graph;
   const int64_t frame = g.Q * g.D, size = a.frames * frame, size1 = g.T * frame, group = a.conv_group;
   Conv conv(a, true);
+  conv.begin_weight_gradient(grad_weight);
   Scratch<A> scratch(size), of_z(group * size1);
   const A factor = static_cast<A>(a.kept);
   for (int64_t n = begin; n < end; n += group) {
@@ -199,7 +200,7 @@ void stgcn_block_graph(const STGCNBlock& a, const T* x, const acc_t<T>* values, 
 template <class T>
 void stgcn_block_conv_weight(const STGCNBlock& a, const acc_t<T>* weight, bool turned, acc_t<T>* to, int64_t begin,
                              int64_t end) {
-  transform_weight(weight, a.graph.D, turned, to, begin, end);
+  transform_weight(weight, a.graph.T, a.graph.D, turned, to, begin, end);
 }
 
 template <class T>
@@ -298,6 +299,13 @@ void stgcn_block_graph_backward(const STGCNBlock& a, const T* grad, const T* out
       scratch(a.shortcut || a.identity ? size3 : 0), rows(a.shortcut ? size_x : 0),
       result(sizeof(T) != sizeof(A) ? size_x : 0);
   Scratch<Segment<A>> segments(g.Q);
+  const auto begin_sums = [](A* sums_of, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) sums_of[i] = A(0);
+  };
+  begin_sums(grad_values, g.E);
+  begin_sums(grad_weight, g.K * g.C * g.D);
+  begin_sums(grad_bias, bias ? g.K * g.D : 0);
+  begin_sums(grad_shortcut, a.shortcut ? g.C * g.D : 0);
   for (int64_t n = begin; n < end; n += group) {
     const int64_t clips = end - n < group ? end - n : group, F = clips * g.T, block = F * g.C;
     if (n == begin || g.joints_row != 0) edges.build(g, n);

@@ -57,14 +57,15 @@ ASMA_DECLARE_KERNEL(
                           ::asma::BlockNorm<::asma::acc_t<T>> norm2, ::asma::BlockNorm<::asma::acc_t<T>> norm3,
                           uint8_t* kept, double* sums, int64_t begin, int64_t end);
     // weight_back (taps, D, D): tap, channel out, channel in. grad_z (N, T, Q, D): of what norm 1 gives; sums (N, 2, D)
-    // of it and of it times the normed y1. This chunk's clips are added to grad_weight (taps, D, D), as weight.
+    // of it and of it times the normed y1. grad_weight (taps, D, D), as weight: the sums over these clips.
     template <class T>
     void stgcn_block_conv_backward(const ::asma::STGCNBlock& a, const T* grad, const T* out, const uint8_t* kept,
                                    const T* y1, const T* y2, ::asma::BlockNorm<::asma::acc_t<T>> norm1,
                                    ::asma::BlockNorm<::asma::acc_t<T>> norm2, const ::asma::acc_t<T>* weight_back,
                                    ::asma::acc_t<T>* grad_z, double* sums, ::asma::acc_t<T>* grad_weight,
                                    int64_t begin, int64_t end);
-    // weight_back (K, D, C), shortcut_back (D, C); grad_x channels-last; what stands after it is added to.
+    // weight_back (K, D, C), shortcut_back (D, C); grad_x channels-last; what stands after it are the sums over
+    // these clips.
     template <class T>
     void stgcn_block_graph_backward(const ::asma::STGCNBlock& a, const T* grad, const T* out, const T* x, const T* y1,
                                     const T* y3, const ::asma::acc_t<T>* grad_z,

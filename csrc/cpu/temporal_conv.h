@@ -65,6 +65,9 @@ template <class A> struct TemporalConv {
       multiply(Product<A>{&over_rows, 1, frames * Q, 1, D, D, grad_weight + k * D * D, D, true}, D, D);
     }
   }
+  void begin_weight_gradient(A* grad_weight) {
+    for (int64_t i = 0; i < taps * D * D; ++i) grad_weight[i] = A(0);
+  }
   void end_weight_gradient(A*) {}
 };
 

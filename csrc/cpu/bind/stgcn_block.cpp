@@ -22,11 +22,14 @@ template <class A> std::vector<A> ordered(const Tensor& tensor, Axis outer, Axis
   std::vector<A> out(static_cast<size_t>(outer.size * middle.size * inner.size));
   visit_float(kOp, tensor.scalar_type(), [&]<class T>(T) {
     const T* from = data<T>(tensor);
-    A* to = out.data();
-    for (int64_t i = 0; i < outer.size; ++i)
-      for (int64_t j = 0; j < middle.size; ++j)
-        for (int64_t k = 0; k < inner.size; ++k)
-          *to++ = static_cast<A>(widen(from[i * outer.stride + j * middle.stride + k * inner.stride]));
+    const int64_t rows = outer.size * middle.size;
+    torch::stable::parallel_for(0, rows, grain(inner.size), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* place = from + row / middle.size * outer.stride + row % middle.size * middle.stride;
+        A* to = out.data() + row * inner.size;
+        for (int64_t k = 0; k < inner.size; ++k) to[k] = static_cast<A>(widen(place[k * inner.stride]));
+      }
+    });
   });
   return out;
 }
@@ -276,12 +279,38 @@ template <class A> void write_all(const std::vector<A>& sums, Tensor& gradient) 
   write(sums.data(), gradient.numel(), gradient, [](int64_t i) { return i; });
 }
 
-// Partial sums of the chunks of clips, added up in their order.
+// Partial sums of the chunks of clips, which the kernels begin, each with its own.
 template <class A> struct Partial {
-  int64_t size;
-  std::vector<A> all;
-  Partial(int64_t chunks, int64_t numbers) : size(numbers), all(static_cast<size_t>(chunks * numbers)) {}
-  A* of(int64_t chunk) { return all.data() + chunk * size; }
+  int64_t chunks, size;
+  Tensor all;
+  Partial(const Tensor& x, int64_t chunks_, int64_t numbers)
+      : chunks(chunks_),
+        size(numbers),
+        all(empty_on(x, {chunks * size}, sizeof(A) == 8 ? ScalarType::Double : ScalarType::Float)) {}
+  A* of(int64_t chunk) { return mutable_data<A>(all) + chunk * size; }
+
+  // Added up in the chunks' order. The sums are (rows, columns, last); in the gradient number (r, c, l) is at
+  // r * steps[0] + c * steps[1] + l * steps[2].
+  struct Steps {
+    int64_t columns, last, row, column, one;
+  };
+  void write_to(Tensor& gradient, Steps at) {
+    if (size == 0) return;
+    visit_float(kOp, gradient.scalar_type(), [&]<class T>(T) {
+      T* to = mutable_data<T>(gradient);
+      A* sums = of(0);
+      torch::stable::parallel_for(0, size / at.last, grain(chunks * at.last), [&](int64_t begin, int64_t end) {
+        for (int64_t chunk = 1; chunk < chunks; ++chunk)
+          for (int64_t i = begin * at.last; i < end * at.last; ++i) sums[i] += sums[chunk * size + i];
+        for (int64_t i = begin; i < end; ++i) {
+          T* place = to + i / at.columns * at.row + i % at.columns * at.column;
+          for (int64_t l = 0; l < at.last; ++l)
+            place[l * at.one] = narrow<T>(static_cast<acc_t<T>>(sums[i * at.last + l]));
+        }
+      });
+    });
+  }
+  void write_to(Tensor& gradient) { write_to(gradient, {1, size, 0, 0, 1}); }
 };
 
 void check_saved(const char* name, const Tensor& tensor, const Tensor& x, int64_t numbers) {
@@ -353,7 +382,7 @@ BlockGradients stgcn_block_backward(
     const int64_t chunks = graph_conv_chunks(N);
     A* of_z = mutable_data<A>(grad_z);
     {
-      Partial<A> parts(chunks, a.taps * D * D);
+      Partial<A> parts(x, chunks, a.taps * D * D);
       const auto weight_back = call.frame_weight<T>(true);
       const auto kernel = ASMA_PICK(stgcn_block_conv_backward<T>);
       torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
@@ -361,16 +390,13 @@ BlockGradients stgcn_block_backward(
           kernel(a, upper, result, keep, from1, from2, norm1, gradient2.on(norm2), weight_back.data(), of_z,
                  sums1.data(), parts.of(chunk), N * chunk / chunks, N * (chunk + 1) / chunks);
       });
-      write(added_up(parts.all, chunks, parts.size), parts.size, of_conv, [&](int64_t i) {
-        const int64_t k = i / (D * D), c = i / D % D, d = i % D;
-        return (d * D + c) * a.taps + k;
-      });
+      parts.write_to(of_conv, {D, D, 1, a.taps, D * a.taps});  // (taps, D, D) -> (D, D, taps), turned
     }
     const NormGradient<A> gradient1(sums1, 2, 0, N, D, static_cast<double>(N * before), rows);
     write_all(gradient1.of_weight, of_norm1);
     write_all(gradient1.of_bias, of_norm1_bias);
-    Partial<A> of_edges(chunks, g.E), weights(chunks, g.K * g.C * D), biases(chunks, gcn_bias ? g.K * D : 0),
-        shortcuts(chunks, a.shortcut ? g.C * D : 0);
+    Partial<A> of_edges(x, chunks, g.E), weights(x, chunks, g.K * g.C * D), biases(x, chunks, gcn_bias ? g.K * D : 0),
+        shortcuts(x, chunks, a.shortcut ? g.C * D : 0);
     const auto value = numbers<A>(values), weight_back = call.graph_weight<A>(true),
                shortcut_back = call.residual_weight<A>(true), bias = of_optional<A>(gcn_bias);
     const auto kernel = ASMA_PICK(stgcn_block_graph_backward<T>);
@@ -382,16 +408,10 @@ BlockGradients stgcn_block_backward(
                weights.of(chunk), biases.of(chunk), shortcuts.of(chunk), N * chunk / chunks,
                N * (chunk + 1) / chunks);
     });
-    const auto same = [](int64_t i) { return i; };
-    write(added_up(of_edges.all, chunks, g.E), g.E, of_values, same);
-    write(added_up(weights.all, chunks, weights.size), weights.size, of_gcn, [&](int64_t i) {
-      const int64_t k = i / (g.C * D), c = i / D % g.C, d = i % D;
-      return (k * D + d) * g.C + c;
-    });
-    if (gcn_bias) write(added_up(biases.all, chunks, biases.size), biases.size, of_gcn_bias, same);
-    if (a.shortcut)
-      write(added_up(shortcuts.all, chunks, shortcuts.size), shortcuts.size, of_shortcut,
-            [&](int64_t i) { return i % D * g.C + i / D; });
+    of_edges.write_to(of_values);
+    weights.write_to(of_gcn, {g.C, D, D * g.C, 1, g.C});  // (K, C, D) -> (K, D, C)
+    biases.write_to(of_gcn_bias);
+    shortcuts.write_to(of_shortcut, {g.C, D, 0, 1, g.C});  // (C, D) -> (D, C)
   });
   return {of_x,    of_values,    of_gcn,   of_gcn_bias,   of_norm1,    of_norm1_bias,    of_conv,
           of_conv_bias, of_norm2, of_norm2_bias, of_shortcut, of_shortcut_bias, of_norm3, of_norm3_bias};
