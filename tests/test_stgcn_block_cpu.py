@@ -115,11 +115,11 @@ def test_fewer_products_at_every_length(T):
 
 @pytest.mark.parametrize("D", [64, 256])
 def test_rounding_stays_small_with_many_channels(D):
-    """Of the convolution alone, seen through the statistics of what it gives: fewer products round a little more."""
     torch.manual_seed(0)
-    check_against_reference(
-        torch.randn(2, 16, 13, 25, dtype=torch.float64), parameters(16, D, 9, "none", True), "none", torch.float32
-    )
+    x, given = torch.randn(2, 16, 13, 25), parameters(16, D, 9, "none", True)
+    wide = call(x.double(), given, "none", backend="reference")
+    result = call(x, {name: tensor.float() for name, tensor in given.items()}, "none", backend="cpu")
+    assert (result.out - wide.out).abs().max() <= 3e-6 * wide.out.max()
 
 
 def test_a_dense_adjacency_is_an_adjacency_with_every_edge():
@@ -186,7 +186,7 @@ def test_lower_instruction_sets_agree(level):
     """The agreement with the reference, again in a process that is held to the level."""
     test = f"{__file__}::test_agrees_with_the_reference"
     environment = os.environ | {"ASMA_ISA": level, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test, "-k", "float32 or bfloat16"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
     page = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert page.returncode == 0, page.stdout[-3000:]
 
@@ -201,8 +201,9 @@ def test_the_module_takes_it_in_training(residual, C, D, stride):
     for block, backend in zip(blocks, ("auto", "reference"), strict=True):
         with asma_kernels.backend(backend):
             out = block(x, GRAPH)
-        grads = torch.autograd.grad(out.square().sum(), list(block.parameters()))
-        results.append([out, *grads, *block.buffers()])
+        # The bias of a convolution before a norm has a gradient of nothing but rounding.
+        leaves = [leaf for name, leaf in block.named_parameters() if name not in ("tcn.2.bias", "residual.0.bias")]
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves), *block.buffers()])
     assert results[0][0].is_contiguous(memory_format=torch.channels_last)  # the op's own layout
     for actual, expected in zip(*results, strict=True):
         scale = expected.abs().max().clamp(min=1)

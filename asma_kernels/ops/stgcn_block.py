@@ -70,9 +70,10 @@ def stgcn_block(
         backend: auto, cpu, triton or reference; the folded form has no cpu kernel.
 
     Returns:
-        out (N, D, T', V') in x's dtype, channels-last, T' = (T - 1) // stride + 1; mean and biased variance (3, D) of what the three
-        norms got, float32 or wider, zeros for a third that is not there; they have no gradient. Under autocast x is
-        cast to autocast's dtype, parameters stay as they are. backend "triton" keeps y's rounded to x's dtype.
+        out (N, D, T', V') in x's dtype, channels-last, T' = (T - 1) // stride + 1; mean and biased variance (3, D) of
+        what the three norms got, float32 or wider, zeros for a third that is not there; they have no gradient. Under
+        autocast x is cast to autocast's dtype, parameters stay as they are. y1 to y3, which cpu and triton keep for the
+        backward, are rounded to x's dtype.
 
     Deterministic. Differentiable, once, in x, the graph's values and every parameter. The gradient of the bias of a
     convolution that a norm follows is zero (the norm takes its mean away), for ``conv`` and ``shortcut`` exactly.

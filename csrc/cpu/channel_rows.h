@@ -60,9 +60,9 @@ template <class A> void moments_of(const A* rows, int64_t count, int64_t channel
     const Lane middle = __builtin_convertvector(mean, Lane);
     sum_rows<1, L, A>(count, moments + channels + c, channels,
                       [&](int64_t row, Lane* sum) __attribute__((always_inline)) {
-      const Lane from_mean = load<L>(rows + row * channels + c) - middle;
-      sum[0] += from_mean * from_mean;
-    });
+                        const Lane from_mean = load<L>(rows + row * channels + c) - middle;
+                        sum[0] += from_mean * from_mean;
+                      });
   });
 }
 

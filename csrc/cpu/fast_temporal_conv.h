@@ -4,14 +4,15 @@
 //
 //   y[3 u + w] = sum over a, b of h[3 a + b] x[3 (u + a) + (w + b) - 4],
 //
-// a correlation of length three inside one of length three. Inside, F(3, 3) at the points 0, 1, -1, 2 and infinity: five
-// products for three frames. Its tiles start every three frames, which is what lets one transformed tile serve all a.
-// Outside, F(2, 3) at 0, 1, -1 and infinity over pairs of u: four products for six. A u that is left over takes its
+// a correlation of length three inside one of length three. Inside, F(3, 3) at the points 0, 1, -1, 2 and infinity:
+// five products for three frames. Its tiles start every three frames, which is what lets one transformed tile serve all
+// a. Outside, F(2, 3) at 0, 1, -1 and infinity over pairs of u: four products for six. A u that is left over takes its
 // three products, of which the last falls away where its tile is all padding; if it is one frame alone, that takes the
 // five taps that do not fall on padding as they are. The weight's gradient is the same
 // correlation with the gradient as its taps, at the same points, so it reads the same transformed tiles.
 //
-// Rows [clip][pair][joint] of each of the 25 places (outside 0, 1, -1, infinity, left over; inside five) are one matrix.
+// Rows [clip][pair][joint] of each of the 25 places (outside 0, 1, -1, infinity, left over; inside five) are one
+// matrix.
 #pragma once
 #include "channel_rows.h"
 #include "gemm.h"
@@ -51,12 +52,14 @@ template <class A> struct FastTemporalConv {
   const int64_t T, Q, D, units, pairs;   // units of three frames
   const bool left, tail, alone;          // a unit is left over; its last tile holds frames; it is one frame
   const int64_t width, padded, panel;
-  int64_t rows_of[kOutside];             // pairs or units that a place has of a clip
-  int64_t start[kOutside + 1];           // rows of one clip before it, of one place inside
+  int64_t rows_of[kOutside];    // pairs or units that a place has of a clip
+  int64_t start[kOutside + 1];  // rows of one clip before it, of one place inside
   Scratch<A> input, gradient, tiles, filters, products, sums;
 
   FastTemporalConv(const STGCNBlock& a, bool backward)
-      : T(a.graph.T), Q(a.graph.Q), D(a.graph.D),
+      : T(a.graph.T),
+        Q(a.graph.Q),
+        D(a.graph.D),
         units((T + 2) / 3),
         pairs(units / 2),
         left(units % 2 == 1),
@@ -123,7 +126,8 @@ template <class A> struct FastTemporalConv {
       });
     if (!left) return;
     if (alone) {
-      for (int p = 0; p < kInside; ++p) copy(frames + (T - 1 + p) * width, tiles.data + row_of(kLeft, p, clip, clips) * D);
+      for (int p = 0; p < kInside; ++p)
+        copy(frames + (T - 1 + p) * width, tiles.data + row_of(kLeft, p, clip, clips) * D);
       return;
     }
     const int outside[3] = {0, kLeft, 3};
@@ -188,9 +192,8 @@ template <class A> struct FastTemporalConv {
       for (int64_t clip = 0; clip < clips; ++clip)
         for (int64_t u = 0; u < units; u += 2)
           for (int64_t v = 0; v < Q; ++v)
-            for_lanes<kLanes<A>>(channels, [&]<int L>(int64_t i) {
-              write_frames<L>(clip, clips, u, v, d, i, bias, out);
-            });
+            for_lanes<kLanes<A>>(channels,
+                                 [&]<int L>(int64_t i) { write_frames<L>(clip, clips, u, v, d, i, bias, out); });
     }
   }
 
@@ -244,8 +247,9 @@ template <class A> struct FastTemporalConv {
         const int64_t row = row_of(q, p, 0, clips);
         const Segment<A> segment{tiles.data + row * D,
                                  filters.data + (alone && q == kLeft ? row_of(q, 0, 0, clips) : row) * D};
-        multiply(Product<A>{&segment, 1, clips * rows_of[q] * Q, 1, D, D, sums.data + (q * kInside + p) * D * D, D, true},
-                 D, D);
+        multiply(
+            Product<A>{&segment, 1, clips * rows_of[q] * Q, 1, D, D, sums.data + (q * kInside + p) * D * D, D, true}, D,
+            D);
       }
   }
   void end_weight_gradient(A* grad_weight) {
@@ -255,9 +259,8 @@ template <class A> struct FastTemporalConv {
       V m[3][5];
 #pragma GCC unroll 5
       for (int p = 0; p < 5; ++p) {
-        const auto at = [&](int q) __attribute__((always_inline)) {
-          return load<L>(sums.data + (q * kInside + p) * all + i);
-        };
+        const auto at = [&](int q)
+                            __attribute__((always_inline)) { return load<L>(sums.data + (q * kInside + p) * all + i); };
         const V plus = at(1), minus = at(2);
         m[0][p] = at(0) + (plus + minus);
         m[1][p] = plus - minus;

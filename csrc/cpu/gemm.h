@@ -59,8 +59,8 @@ static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n
     for (int j = 0; j < Columns; ++j)
       sums[i][j] = p.add     ? *reinterpret_cast<const V*>(c + i * p.c_row + j * step)
                    : p.start ? V{} + p.start[m + i]
-                  : p.base  ? *reinterpret_cast<const V*>(p.base + n + j * step)
-                            : V{};
+                   : p.base  ? *reinterpret_cast<const V*>(p.base + n + j * step)
+                             : V{};
   for (int64_t s = 0; s < p.count; ++s) {
     const A* a = p.segments[s].a + m * p.a_row;
     const A* b = p.segments[s].b + n;

@@ -52,9 +52,8 @@ void load_normed(const STGCNBlock& a, const BlockNorm<acc_t<T>>& norm1, const T*
     for (int64_t row = 0; row < Q; ++row) {
       const T* from = y1 + (t * Q + row) * D;
       A* to = conv.frame(t) + row * D;
-      for_lanes<kLanes<T>>(D, [&]<int L>(int64_t d) {
-        store<L>(to + d, relu<L, A>(normed<L>(norm1, load<L>(from + d), d)));
-      });
+      for_lanes<kLanes<T>>(
+          D, [&]<int L>(int64_t d) { store<L>(to + d, relu<L, A>(normed<L>(norm1, load<L>(from + d), d))); });
     }
 }
 
@@ -119,13 +118,13 @@ void convolve_backward(const STGCNBlock& a, const T* grad, const T* out, const u
         using Lane = lanes_t<A, L>;
         sum_rows<2, L, A>(g.T * g.Q, sums + (n + clip) * 2 * g.D + d, g.D,
                           [&](int64_t row, Lane* sum) __attribute__((always_inline)) {
-          const int64_t i = row * g.D + d;
-          const Lane y = load<L>(from1 + i);
-          const Lane gradient = where_positive<L, A>(normed<L>(norm1, y, d), load<L>(from + i));
-          store<L>(to + i, gradient);
-          sum[0] += gradient;
-          sum[1] += gradient * standardised<L>(norm1, y, d);
-        });
+                            const int64_t i = row * g.D + d;
+                            const Lane y = load<L>(from1 + i);
+                            const Lane gradient = where_positive<L, A>(normed<L>(norm1, y, d), load<L>(from + i));
+                            store<L>(to + i, gradient);
+                            sum[0] += gradient;
+                            sum[1] += gradient * standardised<L>(norm1, y, d);
+                          });
       });
     }
   }
@@ -222,8 +221,7 @@ void stgcn_block_out(const STGCNBlock& a, const T* x, const T* y2, const T* y3, 
   const A factor = static_cast<A>(a.kept);
   for (int64_t n = begin; n < end; ++n) {
     if (a.drops) draw_kept(a.random, a.last, static_cast<uint32_t>(n), size, kept.data);
-    const A* same =
-        a.identity ? channel_rows(x + n * g.sn, g.sc, g.st, g.sv, g.C, g.T, g.J, scratch.data) : nullptr;
+    const A* same = a.identity ? channel_rows(x + n * g.sn, g.sc, g.st, g.sv, g.C, g.T, g.J, scratch.data) : nullptr;
     const T *from2 = y2 + n * size, *from3 = a.shortcut ? y3 + n * size : nullptr;
     T* to = out + n * size;
     for (int64_t row = 0; row < rows; ++row)
@@ -377,30 +375,29 @@ void stgcn_block_graph_backward(const STGCNBlock& a, const T* grad, const T* out
         } else {
           for (int64_t i = 0; i < frame; ++i) of_frame[i] = reached ? residual[t * frame + i] : A(0);
         }
-        for (int64_t j = 0; j < g.J; ++j)
-          scaled(of_frame + j * g.C, of_clip + j * block + t * g.C, A(1), g.C, true);
+        for (int64_t j = 0; j < g.J; ++j) scaled(of_frame + j * g.C, of_clip + j * block + t * g.C, A(1), g.C, true);
       }
       store_rows(sum, size_x, to);
     }
   }
 }
 
-#define INSTANTIATE(T)                                                                                                 \
-  template void stgcn_block_conv_weight<T>(const STGCNBlock&, const acc_t<T>*, bool, acc_t<T>*, int64_t, int64_t);     \
-  template void stgcn_block_graph<T>(const STGCNBlock&, const T*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*,   \
-                                     const acc_t<T>*, const acc_t<T>*, T*, T*, double*, double*, int64_t, int64_t);    \
-  template void stgcn_block_conv<T>(const STGCNBlock&, const T*, BlockNorm<acc_t<T>>, const acc_t<T>*,                 \
-                                    const acc_t<T>*, T*, double*, int64_t, int64_t);                                   \
-  template void stgcn_block_out<T>(const STGCNBlock&, const T*, const T*, const T*, BlockNorm<acc_t<T>>,               \
-                                   BlockNorm<acc_t<T>>, T*, int64_t, int64_t);                                         \
-  template void stgcn_block_sums<T>(const STGCNBlock&, const T*, const T*, const T*, const T*, BlockNorm<acc_t<T>>,    \
-                                    BlockNorm<acc_t<T>>, uint8_t*, double*, int64_t, int64_t);                         \
-  template void stgcn_block_conv_backward<T>(const STGCNBlock&, const T*, const T*, const uint8_t*, const T*,          \
-                                             const T*, BlockNorm<acc_t<T>>, BlockNorm<acc_t<T>>, const acc_t<T>*,      \
-                                             acc_t<T>*, double*, acc_t<T>*, int64_t, int64_t);                         \
-  template void stgcn_block_graph_backward<T>(const STGCNBlock&, const T*, const T*, const T*, const T*, const T*,     \
-                                              const acc_t<T>*, BlockNorm<acc_t<T>>, BlockNorm<acc_t<T>>,               \
-                                              const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, T*,  \
+#define INSTANTIATE(T)                                                                                                \
+  template void stgcn_block_conv_weight<T>(const STGCNBlock&, const acc_t<T>*, bool, acc_t<T>*, int64_t, int64_t);    \
+  template void stgcn_block_graph<T>(const STGCNBlock&, const T*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*,  \
+                                     const acc_t<T>*, const acc_t<T>*, T*, T*, double*, double*, int64_t, int64_t);   \
+  template void stgcn_block_conv<T>(const STGCNBlock&, const T*, BlockNorm<acc_t<T>>, const acc_t<T>*,                \
+                                    const acc_t<T>*, T*, double*, int64_t, int64_t);                                  \
+  template void stgcn_block_out<T>(const STGCNBlock&, const T*, const T*, const T*, BlockNorm<acc_t<T>>,              \
+                                   BlockNorm<acc_t<T>>, T*, int64_t, int64_t);                                        \
+  template void stgcn_block_sums<T>(const STGCNBlock&, const T*, const T*, const T*, const T*, BlockNorm<acc_t<T>>,   \
+                                    BlockNorm<acc_t<T>>, uint8_t*, double*, int64_t, int64_t);                        \
+  template void stgcn_block_conv_backward<T>(const STGCNBlock&, const T*, const T*, const uint8_t*, const T*,         \
+                                             const T*, BlockNorm<acc_t<T>>, BlockNorm<acc_t<T>>, const acc_t<T>*,     \
+                                             acc_t<T>*, double*, acc_t<T>*, int64_t, int64_t);                        \
+  template void stgcn_block_graph_backward<T>(const STGCNBlock&, const T*, const T*, const T*, const T*, const T*,    \
+                                              const acc_t<T>*, BlockNorm<acc_t<T>>, BlockNorm<acc_t<T>>,              \
+                                              const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, const acc_t<T>*, T*, \
                                               acc_t<T>*, acc_t<T>*, acc_t<T>*, acc_t<T>*, int64_t, int64_t);
 ASMA_FOR_EACH_FLOAT(INSTANTIATE)
 

@@ -38,9 +38,8 @@ ASMA_DECLARE_KERNEL(
                            double* moments1, double* moments3, int64_t begin, int64_t end);
     // A weight (taps, D, D) as stgcn_block_conv takes it where it is fast; `turned` for the backward. Numbers
     // [begin, end) of the D * D.
-    template <class T>
-    void stgcn_block_conv_weight(const ::asma::STGCNBlock& a, const ::asma::acc_t<T>* weight, bool turned,
-                                 ::asma::acc_t<T>* to, int64_t begin, int64_t end);
+    template <class T> void stgcn_block_conv_weight(const ::asma::STGCNBlock& a, const ::asma::acc_t<T>* weight,
+                                                    bool turned, ::asma::acc_t<T>* to, int64_t begin, int64_t end);
     // weight (taps, D, D): tap, channel in, channel out.
     template <class T>
     void stgcn_block_conv(const ::asma::STGCNBlock& a, const T* y1, ::asma::BlockNorm<::asma::acc_t<T>> norm1,
@@ -62,8 +61,8 @@ ASMA_DECLARE_KERNEL(
     void stgcn_block_conv_backward(const ::asma::STGCNBlock& a, const T* grad, const T* out, const uint8_t* kept,
                                    const T* y1, const T* y2, ::asma::BlockNorm<::asma::acc_t<T>> norm1,
                                    ::asma::BlockNorm<::asma::acc_t<T>> norm2, const ::asma::acc_t<T>* weight_back,
-                                   ::asma::acc_t<T>* grad_z, double* sums, ::asma::acc_t<T>* grad_weight,
-                                   int64_t begin, int64_t end);
+                                   ::asma::acc_t<T>* grad_z, double* sums, ::asma::acc_t<T>* grad_weight, int64_t begin,
+                                   int64_t end);
     // weight_back (K, D, C), shortcut_back (D, C); grad_x channels-last; what stands after it are the sums over
     // these clips.
     template <class T>

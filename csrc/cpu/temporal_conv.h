@@ -1,5 +1,6 @@
 // The convolution over the frames of one clip, rows [frame][joint][channel], as matrix products: frames are kept by
-// phase of the stride, zeros around them, so that the rows that a tap reads are one block, `taps` segments of a product.
+// phase of the stride, zeros around them, so that the rows that a tap reads are one block, `taps` segments of a
+// product.
 #pragma once
 #include "gemm.h"
 #include "scratch.h"
@@ -17,7 +18,12 @@ template <class A> struct TemporalConv {
   Scratch<Segment<A>> segments;
 
   TemporalConv(const STGCNBlock& a, bool backward)
-      : T(a.graph.T), frames(a.frames), taps(a.taps), stride(a.stride), Q(a.graph.Q), D(a.graph.D),
+      : T(a.graph.T),
+        frames(a.frames),
+        taps(a.taps),
+        stride(a.stride),
+        Q(a.graph.Q),
+        D(a.graph.D),
         pad(taps / 2),
         width(Q * D),
         slots((T - 1 + 2 * pad) / stride + 1),

@@ -44,9 +44,8 @@ static inline void gather_transposed(const T* from, int64_t from_row, int64_t fr
   using V = typename Eight<acc_t<T>>::type;
   if (from_row == 1) {  // rows of the result lie so already
     for (int64_t j = 0; j < columns; ++j)
-      for_lanes<kLanes<T>>(rows, [&]<int L>(int64_t i) {
-        store<L>(to + j * to_row + i, load<L>(from + j * from_column + i));
-      });
+      for_lanes<kLanes<T>>(
+          rows, [&]<int L>(int64_t i) { store<L>(to + j * to_row + i, load<L>(from + j * from_column + i)); });
     return;
   }
   if (from_column != 1 || rows < 8 || columns < 8) {

@@ -47,8 +47,14 @@ struct Call {
        const std::optional<Tensor>& shortcut_weight_, const std::optional<Tensor>& shortcut_bias_,
        const std::string& residual, int64_t stride, double dropout, const std::optional<Tensor>& rng, double eps_)
       : a{},
-        x(x_), values(values_), gcn_weight(gcn_weight_), conv_weight(conv_weight_),
-        gcn_bias(gcn_bias_), conv_bias(conv_bias_), shortcut_weight(shortcut_weight_), shortcut_bias(shortcut_bias_),
+        x(x_),
+        values(values_),
+        gcn_weight(gcn_weight_),
+        conv_weight(conv_weight_),
+        gcn_bias(gcn_bias_),
+        conv_bias(conv_bias_),
+        shortcut_weight(shortcut_weight_),
+        shortcut_bias(shortcut_bias_),
         eps(eps_) {
     GraphConv& g = a.graph;
     g = graph_conv_arguments(x, values, edges, K, V, W, gcn_weight, gcn_bias, false, joints);
@@ -86,8 +92,7 @@ struct Call {
                           shortcut_weight->size(3) == 1,
                       kOp, ": shortcut must be (", g.D, ", ", g.C, ", 1, 1)");
     for (const std::optional<Tensor>* bias : {&conv_bias, &shortcut_bias})
-      if (*bias)
-        STD_TORCH_CHECK((*bias)->dim() == 1 && (*bias)->size(0) == g.D, kOp, ": a bias must be (", g.D, ",)");
+      if (*bias) STD_TORCH_CHECK((*bias)->dim() == 1 && (*bias)->size(0) == g.D, kOp, ": a bias must be (", g.D, ",)");
     if (rng) {
       a.random = philox_of(kOp, *rng);
       const double below = std::nearbyint(dropout * 4294967296.0);
@@ -213,8 +218,8 @@ template <class Body> void over_clips(const Call& call, int64_t work, const Body
   torch::stable::parallel_for(0, call.g().N, grain(work), body);
 }
 
-Results stgcn_block(const Tensor& x, const Tensor& values, std::optional<Tensor> edges, int64_t K, int64_t V,
-                    int64_t W, std::optional<Tensor> joints, const Tensor& gcn_weight, std::optional<Tensor> gcn_bias,
+Results stgcn_block(const Tensor& x, const Tensor& values, std::optional<Tensor> edges, int64_t K, int64_t V, int64_t W,
+                    std::optional<Tensor> joints, const Tensor& gcn_weight, std::optional<Tensor> gcn_bias,
                     const Tensor& norm1_weight, const Tensor& norm1_bias, const Tensor& conv_weight,
                     std::optional<Tensor> conv_bias, const Tensor& norm2_weight, const Tensor& norm2_bias,
                     std::optional<Tensor> shortcut_weight, std::optional<Tensor> shortcut_bias,
@@ -259,8 +264,8 @@ Results stgcn_block(const Tensor& x, const Tensor& values, std::optional<Tensor>
     finish(moments, N, D, after, numbers<A>(norm2_weight), bias2, eps, rows + 5 * D);
     const auto kernel = ASMA_PICK(stgcn_block_out<T>);
     over_clips(call, after * D, [&](int64_t begin, int64_t end) {
-      kernel(a, data<T>(x), to2, to3, norm_of(rows + 5 * D, D, bias2.data()),
-             norm_of(rows + 10 * D, D, pointer(bias3)), mutable_data<T>(out), begin, end);
+      kernel(a, data<T>(x), to2, to3, norm_of(rows + 5 * D, D, bias2.data()), norm_of(rows + 10 * D, D, pointer(bias3)),
+             mutable_data<T>(out), begin, end);
     });
   });
   return {out, statistics, y1, y2, y3};
@@ -403,18 +408,17 @@ BlockGradients stgcn_block_backward(
     T* to = mutable_data<T>(of_x);
     torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t chunk = begin; chunk < end; ++chunk)
-        kernel(a, upper, result, data<T>(x), from1, from3, of_z, gradient1.on(norm1), gradient3.on(norm3),
-               value.data(), weight_back.data(), pointer(bias), pointer(shortcut_back), to, of_edges.of(chunk),
-               weights.of(chunk), biases.of(chunk), shortcuts.of(chunk), N * chunk / chunks,
-               N * (chunk + 1) / chunks);
+        kernel(a, upper, result, data<T>(x), from1, from3, of_z, gradient1.on(norm1), gradient3.on(norm3), value.data(),
+               weight_back.data(), pointer(bias), pointer(shortcut_back), to, of_edges.of(chunk), weights.of(chunk),
+               biases.of(chunk), shortcuts.of(chunk), N * chunk / chunks, N * (chunk + 1) / chunks);
     });
     of_edges.write_to(of_values);
     weights.write_to(of_gcn, {g.C, D, D * g.C, 1, g.C});  // (K, C, D) -> (K, D, C)
     biases.write_to(of_gcn_bias);
     shortcuts.write_to(of_shortcut, {g.C, D, 0, 1, g.C});  // (C, D) -> (D, C)
   });
-  return {of_x,    of_values,    of_gcn,   of_gcn_bias,   of_norm1,    of_norm1_bias,    of_conv,
-          of_conv_bias, of_norm2, of_norm2_bias, of_shortcut, of_shortcut_bias, of_norm3, of_norm3_bias};
+  return {of_x,         of_values, of_gcn,        of_gcn_bias, of_norm1,         of_norm1_bias, of_conv,
+          of_conv_bias, of_norm2,  of_norm2_bias, of_shortcut, of_shortcut_bias, of_norm3,      of_norm3_bias};
 }
 
 }  // namespace
