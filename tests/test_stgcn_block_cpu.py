@@ -16,9 +16,9 @@ from asma_kernels.nn import STGCNBlock
 GRAPH = SparseGraph.from_dense(Skeleton.builtin("ntu25").partition("spatial"))
 RNG = torch.tensor([3, 2**33 + 1])
 PARTS = ("gcn", "norm1", "conv", "norm2", "shortcut", "norm3")
-# Of the largest number. A number within rounding of a ReLU's corner may take the other side and change gradients by
-# itself, so half types are held to the mean deviation.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+# Of the largest number. y1 to y3 are kept in the features' type: with half types a number in a thousand is within that
+# rounding of a ReLU's corner and takes the other side, whole numbers of a sum, so they are held to the mean deviation.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 3e-2}
 
 
 def parameters(C, D, taps, residual, bias):
