@@ -73,11 +73,10 @@ def choose(op: str, name: str, device: torch.device) -> str:
     return wanted
 
 
-def fuses(op: str, device: torch.device) -> bool:
-    """Whether a module takes the fused op ``op``, which only Triton has kernels for, or its parts one by one."""
-    if _chosen == "auto":
-        return _best(op, device) == "triton"
-    return _chosen == "triton" and not problem(op, "triton", device.type)
+def fuses(op: str, device: torch.device) -> str:
+    """The backend that a module runs the fused op ``op`` with; empty where it takes its parts one by one."""
+    chosen = _best(op, device) if _chosen == "auto" else _chosen
+    return "" if chosen == "reference" or problem(op, chosen, device.type) else chosen
 
 
 def _best(op: str, device: torch.device) -> str:
@@ -86,7 +85,7 @@ def _best(op: str, device: torch.device) -> str:
         return "cpu" if (op, "cpu") in _library.KERNELS else "reference"
     if device.type != "cuda" or not FASTEST:
         return "reference"
-    found = FASTEST.get(_capability(device.index or 0), {}).get(op, "reference")
+    found = FASTEST.get(_capability(device.index or 0), {}).get(_triton.FORM_OF.get(op, op), "reference")
     return "reference" if problem(op, found, device.type) else found
 
 

@@ -11,6 +11,7 @@ import torch
 
 import asma_kernels as ak
 from asma_kernels import Skeleton, SparseGraph, draws
+from asma_kernels.nn import STGCNBlock
 
 from . import peers
 
@@ -21,6 +22,8 @@ ENCODER_SHAPES = (
     (32, 32, 25), (32, 32, 25), (32, 64, 25), (64, 64, 13), (64, 256, 13),
 )  # fmt: skip
 """(C, D, T) of PSTL's ten blocks at T = 50."""
+BLOCK_SHAPES = ((16, 16, 50), (32, 32, 25), (64, 64, 13), (64, 256, 13))
+"""Those of its blocks without a stride."""
 
 
 @dataclass
@@ -210,6 +213,46 @@ def graph_convolution(C: int, D: int, T: int, place: int) -> Work:
     )  # fmt: skip
 
 
+def block(C: int, D: int, T: int) -> Work:
+    """A block of PSTL's encoder in training, 128 persons: ours and its modules one after the other."""
+    A = Skeleton.builtin("ntu25").partition("spatial")
+    graph = SparseGraph.from_dense(A)
+    torch.manual_seed(0)
+    module, importance = STGCNBlock(C, D, partitions=3, dropout=0.5), torch.rand(A.shape, requires_grad=True)
+    x, grad = torch.randn(N, C, T, V, requires_grad=True), torch.randn(N, D, T, V)
+    # Each block gives the next what it takes best.
+    last, last_grad = (tensor.detach().contiguous(memory_format=torch.channels_last) for tensor in (x, grad))
+    leaves = [importance, *module.parameters()]
+
+    def modules() -> torch.Tensor:
+        residual = module.residual(x) if module.residual is not None else 0
+        hidden = peers.graph_conv(x, module.gcn.conv.weight, module.gcn.conv.bias, A, importance)
+        out: torch.Tensor = module.relu(module.tcn(hidden) + residual)
+        return out
+
+    def eager() -> tuple[torch.Tensor, ...]:
+        out = modules()
+        return (out, *torch.autograd.grad(out, [x, *leaves], grad))
+
+    def ours() -> tuple[torch.Tensor, ...]:
+        leaf = last.detach().requires_grad_()
+        out = module(leaf, graph.weighted(importance))
+        return (out, *torch.autograd.grad(out, [leaf, *leaves], last_grad))
+
+    def check() -> None:
+        dropout = module.tcn[4]
+        kept, dropout.p = dropout.p, 0.0  # they drop different numbers
+        for actual, expected in zip(ours(), eager(), strict=True):
+            # The bias of a convolution before a norm has no gradient but rounding.
+            scale = expected.abs().max().clamp(min=0.1)
+            torch.testing.assert_close(actual / scale, expected / scale, rtol=1e-3, atol=1e-3)
+        dropout.p = kept
+
+    flops = 3 * 2 * N * T * (73 * C + 57 * C * D + V * (9 * D * D + (C * D if C != D else 0)))
+    moved = 4 * N * T * V * (5 * C + 11 * D)
+    return Work(ours, eager, check, moved, flops, 2)
+
+
 def adjacency(family: Family) -> Work:
     rows, generator, post = 8, _generator(7), family.options.get("order") == "post"
     K, C, D = family.K, family.C, family.D
@@ -277,6 +320,7 @@ def all_work() -> dict[str, Callable[[], Work]]:
         "view and both masks": view_and_masks,
         "joint mask, 128 rows": joint_masking,
         **convolutions,
+        **{f"stgcn_block {C}->{D}, T={T}": partial(block, C, D, T) for C, D, T in BLOCK_SHAPES},
         **{f"dense graph_conv {name}": partial(adjacency, family) for name, family in FAMILIES.items()},
         "barlow_twins, N=128, D=6144": barlow,
     }

@@ -199,7 +199,10 @@ def test_errors():
     )
     check(ValueError, "stgcn_block: batch norms need more than one number a channel", x[:1, :, :1, :1],
           joints=torch.tensor([0]))  # fmt: skip
-    check(RuntimeError, "stgcn_block: backend 'cpu' cannot run this call: it has no cpu kernel yet", backend="cpu")
+    words = "stgcn_block: backend 'cuda' cannot run this call: its tensors are on cpu"
+    check(RuntimeError, words, backend="cuda")
+    words = "stgcn_block_folded: backend 'cpu' cannot run this call: it has no cpu kernel yet"
+    check(RuntimeError, words, op=stgcn_block_folded, arguments=block.folded(), backend="cpu")
     wrong_shift = block.folded() | {"shift": two}
     check(
         ValueError,
@@ -214,7 +217,7 @@ def test_errors():
 def test_a_norm_that_was_set_apart_is_left_to_its_module(monkeypatch):
     """Calibration puts norms into another mode than the block; the fused path then stays away."""
     block, x = module(dropout=0.0).float(), torch.randn(2, 4, 5, 17)
-    monkeypatch.setattr(asma_kernels._dispatch, "fuses", lambda op, device: True)
+    monkeypatch.setattr(asma_kernels._dispatch, "fuses", lambda op, device: "triton")
     block.tcn[0].momentum = None
     out = block(x, ADJACENCY.float())  # would fail on this machine if it took Triton
     torch.testing.assert_close(out, F.relu(block.tcn(block.gcn(x, ADJACENCY.float())) + x), rtol=1e-5, atol=1e-5)

@@ -19,11 +19,11 @@ class STGCNBlock(nn.Module):
     Parameters are named and initialised as in ST-GCN's ``st_gcn`` and PSTL: ``gcn.conv``, ``tcn.0`` (norm), ``tcn.2``
     (convolution), ``tcn.3`` (norm), ``residual.0`` and ``residual.1``; their checkpoints load.
 
-    Where the op ``stgcn_block`` runs on backend triton, the whole block is one op: in training by the batch's own
-    statistics (dropout then draws from the device's generator through :func:`asma_kernels.philox`), in evaluation
-    without gradients with the norms folded into the convolutions. Everywhere else, and with norms set apart from the
-    block's own mode, it is its modules one after the other. Both give the same numbers but for rounding and for which
-    ones are dropped.
+    Where the op ``stgcn_block`` has a kernel, the whole block is one op: in training by the batch's own statistics
+    (dropout then draws from the device's generator through :func:`asma_kernels.philox`), on backend triton also in
+    evaluation without gradients, with the norms folded into the convolutions. Everywhere else, for float64, and with
+    norms set apart from the block's own mode, it is its modules one after the other. Both give the same numbers but
+    for rounding and for which ones are dropped.
 
     Args:
         in_channels: C.
@@ -76,10 +76,11 @@ class STGCNBlock(nn.Module):
         self, x: torch.Tensor, graph: torch.Tensor | SparseGraph, joints: torch.Tensor | None = None
     ) -> torch.Tensor:
         """(N, C, T, V) -> (N, D, (T - 1) // stride + 1, V); ``graph`` and ``joints`` as in GraphConv."""
-        if _dispatch.fuses("stgcn_block", x.device) and x.dtype != torch.float64:
+        fused = "" if x.dtype == torch.float64 else _dispatch.fuses("stgcn_block", x.device)
+        if fused:
             if self.training and self._norms_go_along():
-                return self._fused_training(x, graph, joints)
-            if not self.training and not torch.is_grad_enabled():
+                return self._fused_training(x, graph, joints, fused)
+            if fused == "triton" and not self.training and not torch.is_grad_enabled():
                 return stgcn_block_folded(x, graph, joints=joints, **self.folded(), backend="triton")
         out = self.tcn(self.gcn(x, graph, joints))
         if self.residual is not None:
@@ -119,7 +120,7 @@ class STGCNBlock(nn.Module):
         )  # fmt: skip
 
     def _fused_training(
-        self, x: torch.Tensor, graph: torch.Tensor | SparseGraph, joints: torch.Tensor | None
+        self, x: torch.Tensor, graph: torch.Tensor | SparseGraph, joints: torch.Tensor | None, backend: str
     ) -> torch.Tensor:
         norms, conv, dropout = self._norms(), cast(nn.Conv2d, self.tcn[2]), cast(nn.Dropout, self.tcn[4]).p
         affine = [(norm.weight, norm.bias) for norm in norms]
@@ -129,7 +130,7 @@ class STGCNBlock(nn.Module):
             shortcut=None if shortcut is None else (shortcut.weight, shortcut.bias),
             norm3=None if shortcut is None else affine[2],
             identity=isinstance(self.residual, nn.Identity), joints=joints, stride=conv.stride[0], dropout=dropout,
-            rng=torch.randint(2**62, (2,), device=x.device) if dropout else None, eps=norms[0].eps, backend="triton",
+            rng=torch.randint(2**62, (2,), device=x.device) if dropout else None, eps=norms[0].eps, backend=backend,
         )  # fmt: skip
         N, _, T, V = x.shape
         before, after = N * T * V, result.out.numel() // result.out.shape[1]

@@ -53,7 +53,7 @@ def stgcn_block(
 
     Args:
         x: features (N, C, T, V), float64, float32, bfloat16 or float16, any strides. Channels-last is the layout that
-            the Triton kernels are made for.
+            the kernels are made for.
         graph, joints: as of :func:`asma_kernels.graph_conv`.
         gcn: weight (K * D, C), a trailing (1, 1) is allowed, and bias (K * D,) or None.
         norm1, norm2: weight and bias (D,) each.
@@ -67,12 +67,13 @@ def stgcn_block(
         rng: ``[seed, call]``, int64, on x's device; needed with ``dropout``. Number i of clip n, in the order
             (t, v, d), draws the word (i, n) of :func:`asma_kernels.philox`.
         eps: added to the variances, > 0.
-        backend: auto, triton or reference.
+        backend: auto, cpu, triton or reference; the folded form has no cpu kernel.
 
     Returns:
-        out (N, D, T', V') in x's dtype, T' = (T - 1) // stride + 1; mean and biased variance (3, D) of what the three
-        norms got, float32 or wider, zeros for a third that is not there; they have no gradient. Under autocast x is
-        cast to autocast's dtype, parameters stay as they are. backend "triton" keeps y's rounded to x's dtype.
+        out (N, D, T', V') in x's dtype, channels-last, T' = (T - 1) // stride + 1; mean and biased variance (3, D) of
+        what the three norms got, float32 or wider, zeros for a third that is not there; they have no gradient. Under
+        autocast x is cast to autocast's dtype, parameters stay as they are. y1 to y3, which cpu and triton keep for the
+        backward, are rounded to x's dtype.
 
     Deterministic. Differentiable, once, in x, the graph's values and every parameter. The gradient of the bias of a
     convolution that a norm follows is zero (the norm takes its mean away), for ``conv`` and ``shortcut`` exactly.
@@ -171,7 +172,7 @@ def stgcn_block_folded(
 
 def _run(op: str, backend: str, arguments: tuple[Any, ...]) -> Any:
     x, *others = arguments
-    chosen = choose("stgcn_block", backend, x.device)
+    chosen = choose(op, backend, x.device)
     return getattr(reference if chosen == "reference" else ops_of(chosen), op)(_register.autocast_features(x), *others)
 
 
@@ -239,9 +240,14 @@ def _fake(x: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, ...]:
     K, W, joints, gcn_weight, residual, stride = (arguments[place] for place in (2, 4, 5, 6, 18, 19))
     D, J, T = gcn_weight.shape[0] // K, W if joints is None else x.shape[3], x.shape[2]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    y1, y2 = x.new_empty((x.shape[0], D, T, J)), x.new_empty((x.shape[0], D, (T - 1) // stride + 1, J))
+    y1, y2 = _features(x, D, T, J), _features(x, D, (T - 1) // stride + 1, J)
     y3 = torch.empty_like(y2) if residual == "conv" else x.new_empty(0)
     return torch.empty_like(y2), x.new_empty((3, 5, D), dtype=wide), y1, y2, y3
+
+
+def _features(x: torch.Tensor, D: int, T: int, J: int) -> torch.Tensor:
+    shape = (x.shape[0], D, T, J)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _fake_folded(x: torch.Tensor, *arguments: Any) -> torch.Tensor:
@@ -250,16 +256,9 @@ def _fake_folded(x: torch.Tensor, *arguments: Any) -> torch.Tensor:
     return x.new_empty((x.shape[0], gcn_weight.shape[0] // K, (x.shape[2] - 1) // stride + 1, J))
 
 
-def _channels_last(fake: Any) -> Any:
-    """The Triton kernels write features so."""
-
-    def written(*arguments: Any) -> Any:
-        made = fake(*arguments)
-        if isinstance(made, torch.Tensor):
-            return made.contiguous(memory_format=torch.channels_last)
-        return tuple(part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part for part in made)
-
-    return written
+def _fake_folded_channels_last(x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    """The Triton kernel writes features so."""
+    return _fake_folded(x, *arguments).contiguous(memory_format=torch.channels_last)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
@@ -294,9 +293,10 @@ def _fake_backward(
     y3: torch.Tensor,
     *inputs: Any,
 ) -> tuple[torch.Tensor, ...]:
-    return tuple(
+    x, *_ = inputs
+    return _features(x, *x.shape[1:]), *(
         grad.new_empty(0) if inputs[place] is None else inputs[place].new_empty(inputs[place].shape)
-        for place in (0, *PARAMETERS)
+        for place in PARAMETERS
     )
 
 
@@ -316,6 +316,7 @@ def _reference_backward(
         return reference.stgcn_block(*(given.get(place, value) for place, value in enumerate(inputs)))[0]
 
     found = dict(zip(wanted, _register.gradient(forward, grad, *(inputs[place] for place in wanted)), strict=True))
+    found[0] = found[0].contiguous(memory_format=torch.channels_last)
     return tuple(found.get(place, grad.new_empty(0)) for place in (0, *PARAMETERS))
 
 
@@ -327,9 +328,9 @@ _register.no_double_backward("stgcn_block")
 _register.fallback("stgcn_block", reference.stgcn_block)
 _register.fallback("stgcn_block_backward", _reference_backward)
 _register.fallback("stgcn_block_folded", reference.stgcn_block_folded)
-_register.triton("stgcn_block", _channels_last(_fake))
+_register.triton("stgcn_block", _fake)
 _register.triton("stgcn_block_backward", _fake_backward)
-_register.triton("stgcn_block_folded", _channels_last(_fake_folded), file="stgcn_block")
+_register.triton("stgcn_block_folded", _fake_folded_channels_last, file="stgcn_block")
 _register.autograd("stgcn_block", _backward_of(torch.ops.asma_triton), _save, "asma_triton")
 _register.no_double_backward("stgcn_block", "asma_triton")
 for _namespace in ("asma", "asma_triton"):

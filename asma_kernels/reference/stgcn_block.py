@@ -64,7 +64,7 @@ def stgcn_block(
             norm3 = _norm(y3, norm3_weight, norm3_bias, eps)
             out = out + norm3.out
         parts = [torch.stack(norm[:5]) if norm else y2.new_zeros(5, y2.shape[1]) for norm in (norm1, norm2, norm3)]
-        out, y1, y2, y3 = (part.to(x.dtype).contiguous() for part in (functional.relu(out), y1, y2, y3))
+        out, y1, y2, y3 = (_features(part, x) for part in (functional.relu(out), y1, y2, y3))
         return out, torch.stack(parts), y1, y2, y3
 
 
@@ -102,6 +102,12 @@ def dropped(x: torch.Tensor, dropout: float, rng: torch.Tensor) -> torch.Tensor:
     N, D, T, V = x.shape
     words = philox(rng, N, T * V * D).view(N, T, V, D).movedim(3, 1)
     return torch.where(words < round(dropout * 2**32), 0, x / (1 - dropout))
+
+
+def _features(part: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """In x's dtype and channels-last, as every backend gives them."""
+    part = part.to(x.dtype)
+    return part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

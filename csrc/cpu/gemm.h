@@ -43,6 +43,7 @@ template <class A> struct Product {
   int64_t c_row;
   bool add;                  // else c is overwritten
   const A* start = nullptr;  // without add: row m's sums begin with start[m], a bias
+  const A* base = nullptr;   // without add and start: column n's sums begin with base[n]
 };
 
 // Rows [m, m + Rows); Columns vectors of columns, from n on, `step` apart. Where step < Lanes vectors overlap: what
@@ -58,6 +59,7 @@ static ASMA_INLINE void multiply_block(const Product<A>& p, int64_t m, int64_t n
     for (int j = 0; j < Columns; ++j)
       sums[i][j] = p.add     ? *reinterpret_cast<const V*>(c + i * p.c_row + j * step)
                    : p.start ? V{} + p.start[m + i]
+                   : p.base  ? *reinterpret_cast<const V*>(p.base + n + j * step)
                              : V{};
   for (int64_t s = 0; s < p.count; ++s) {
     const A* a = p.segments[s].a + m * p.a_row;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "../common/scalar.h"
+#include "lanes.h"
 
 namespace asma {
 namespace ASMA_ISA {
@@ -41,6 +42,12 @@ template <class T>
 static inline void gather_transposed(const T* from, int64_t from_row, int64_t from_column, acc_t<T>* to, int64_t to_row,
                                      int64_t rows, int64_t columns) {
   using V = typename Eight<acc_t<T>>::type;
+  if (from_row == 1) {  // rows of the result lie so already
+    for (int64_t j = 0; j < columns; ++j)
+      for_lanes<kLanes<T>>(
+          rows, [&]<int L>(int64_t i) { store<L>(to + j * to_row + i, load<L>(from + j * from_column + i)); });
+    return;
+  }
   if (from_column != 1 || rows < 8 || columns < 8) {
     for (int64_t j = 0; j < columns; ++j)
       for (int64_t i = 0; i < rows; ++i) to[j * to_row + i] = widen(from[i * from_row + j * from_column]);
