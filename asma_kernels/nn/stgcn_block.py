@@ -111,11 +111,11 @@ class STGCNBlock(nn.Module):
         return cast(list[nn.BatchNorm2d], norms)
 
     def _norms_go_along(self) -> bool:
-        """All norms train, and remember in the common way."""
+        """All norms are plain ones that train, and remember in the common way."""
         norms = self._norms()
         return all(
-            norm.training and norm.track_running_stats and norm.affine and norm.momentum is not None
-            and norm.momentum == norms[0].momentum and norm.eps == norms[0].eps
+            type(norm) is nn.BatchNorm2d and norm.training and norm.track_running_stats and norm.affine
+            and norm.momentum is not None and norm.momentum == norms[0].momentum and norm.eps == norms[0].eps
             for norm in norms
         )  # fmt: skip
 
