@@ -51,7 +51,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_pretrain_writes_a_run(run: Path) -> None:
     assert {file.name for file in run.iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoint.pt", "encoder.safetensors",
+        "config.json", "metrics.jsonl", "checkpoint.pt", "checkpoint.previous.pt", "encoder.safetensors",
     }  # fmt: skip
     written = load_config(run / "config.json", PretrainConfig)
     assert written.masks == with_masks(preset("demo"), "e2").masks
@@ -252,7 +252,7 @@ def test_killed_run_is_resumed_by_another_process(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     options = [*SMALL, "--optimiser.steps", "80", "--checkpoint-every", "5", "--no-bfloat16"]
     with subprocess.Popen([*command, *options], env=environment) as process:
-        while not (tmp_path / "run" / "checkpoint.pt").exists():
+        while not (tmp_path / "run" / "checkpoint.previous.pt").exists():
             assert process.poll() is None
         process.kill()
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
@@ -330,3 +330,29 @@ class TestConfigFile:
         other = replace(PretrainConfig(), masks=config.MASKS["e2"])
         assert difference(to_dict(PretrainConfig()), to_dict(PretrainConfig())) == ""
         assert difference(to_dict(PretrainConfig()), to_dict(other)) == "masks.degree (high, not low)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch, capsys, error) -> None:
+    def greedy(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr(cli, "pretrain", greedy)
+    said = complaint(capsys, "pretrain", "--out", str(tmp_path / "run"), *SMALL)
+    assert "out of memory" in said and "lower optimiser.batch" in said
+
+
+def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch) -> None:
+    def broken(*arguments, **more):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "pretrain", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["pretrain", "--out", str(tmp_path / "run"), *SMALL])

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import torch
 
+from . import parallel
 from .align import AlignConfig, align_probe, make_teacher
 from .checkpoint import CONFIG_FILE, METRICS_FILE, load_encoder
 from .classifier import CLASSIFIER_FILE, count_parameters, load_classifier, save_classifier
@@ -27,6 +28,7 @@ from .demo import DemoConfig, run_demo
 from .distill import DistillConfig, distill
 from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_probe
 from .extras import MissingExtraError
+from .loop import TerminatedError
 from .models import Encoder
 from .models.alignment import Mode
 from .predict import clip_of_file, predict, predict_of_set
@@ -44,7 +46,7 @@ except ImportError:
     pass  # main says so in one sentence; until then nothing looks at these names
 
 SOME_RUN = "give the folder of at least one finished pretraining run"
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def start_of_pretrain(arguments: Sequence[str]) -> Pretrain:
 def run_pretrain(options: Pretrain) -> None:
     split = open_split(options.config.data)
     pretrain(options.config, split.prepared, split.train.skeleton, options.out, options.resume, say=print)
-    print(f"{options.out}: done, {options.config.optimiser.total_steps(len(split.train))} steps")
+    if parallel.first():
+        print(f"{options.out}: done, {options.config.optimiser.total_steps(len(split.train))} steps")
 
 
 class Encoded(NamedTuple):
@@ -297,8 +300,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MissingExtraError) as error:
         print(f"asma: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
+    except TerminatedError as error:
+        print(f"asma: {error}", file=sys.stderr)
+        return TERMINATED
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or ["none is left"])[0]
+        advice = "lower optimiser.batch, data.frames or projector.width, or take --bfloat16"
+        print(f"asma: out of memory ({reason}): {advice}", file=sys.stderr)
+        return USER_ERROR
     except KeyboardInterrupt:
         print(
             "asma: interrupted; the same command goes on from what is done (pretrain: with --resume)", file=sys.stderr
         )
         return INTERRUPTED
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of a device, of Python, or of PyTorch's allocator on the CPU, which has no class of its own for it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

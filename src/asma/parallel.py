@@ -63,7 +63,8 @@ def world() -> int:
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    """Of this process, also before and after they work together."""
+    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0")) if started() else 0
 
 
 def alone() -> bool:
