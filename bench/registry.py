@@ -242,10 +242,13 @@ def block(C: int, D: int, T: int) -> Work:
     def check() -> None:
         dropout = module.tcn[4]
         kept, dropout.p = dropout.p, 0.0  # they drop different numbers
-        for actual, expected in zip(ours(), eager(), strict=True):
-            # The bias of a convolution before a norm has no gradient but rounding.
-            scale = expected.abs().max().clamp(min=0.1)
-            torch.testing.assert_close(actual / scale, expected / scale, rtol=1e-3, atol=1e-3)
+        names = ["out", "x", "importance", *(name for name, _ in module.named_parameters())]
+        skipped = ("tcn.2.bias", "residual.0.bias")  # a norm follows: their gradient is nothing but rounding
+        for name, actual, expected in zip(names, ours(), eager(), strict=True):
+            if name not in skipped:
+                # In the mean: at a ReLU's corner rounding decides whether a gradient passes.
+                error = (actual - expected).square().mean().sqrt() / expected.abs().max()
+                assert error < 1e-3, f"{name}: {error}"
         dropout.p = kept
 
     flops = 3 * 2 * N * T * (73 * C + 57 * C * D + V * (9 * D * D + (C * D if C != D else 0)))
