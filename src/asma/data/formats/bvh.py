@@ -16,14 +16,15 @@ Source: M. Meredith and S. Maddock, Motion Capture File Formats Explained, Unive
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data.formats._beside import LARGEST, Beside, read_beside
+from asma.data.formats._beside import LARGEST, read_beside
+from asma.data.formats._file_a_clip import FoundSource
 from asma.data.formats._files import left_out, looking, place, text_of
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._tracks import clip_of
@@ -71,20 +72,10 @@ def open_source(path: str | os.PathLike[str], *, classes: Sequence[str] | None =
     return BvhSource(base, listed, beside.header(Header(base.name, skeleton, "xyz", names), classes), beside)
 
 
-class BvhSource:
+class BvhSource(FoundSource):
     """See `open_source`."""
 
     format = FORMAT
-
-    def __init__(self, base: Path, clips: Sequence[Found], header: Header, beside: Beside) -> None:
-        self.header = header
-        self._base, self._beside = base, beside
-        self._found = {place(clip.path, base): clip for clip in clips}
-        self.parts: Sequence[str] = tuple(self._found)
-
-    def read(self, part: str) -> Iterator[Clip | LeftOut]:
-        """See `asma.data.source.Source.read`; a part is a file, and a damaged one is left out."""
-        return self._beside.settled([self._clip(part, self._found[part])], self.header)
 
     def _clip(self, source: str, found: Found) -> Clip | LeftOut:
         try:

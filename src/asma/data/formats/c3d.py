@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data.formats._beside import FILE, Beside, read_beside
-from asma.data.formats._files import left_out, looking, place
+from asma.data.formats._beside import FILE, read_beside
+from asma.data.formats._file_a_clip import FoundSource
+from asma.data.formats._files import left_out, looking
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._tracks import clip_of
 from asma.data.source import Clip, Header, LeftOut
@@ -74,20 +75,10 @@ def open_source(path: str | os.PathLike[str], *, classes: Sequence[str] | None =
     return C3dSource(base, listed, beside.header(Header(base.name, beside.skeleton, "xyz", names), classes), beside)
 
 
-class C3dSource:
+class C3dSource(FoundSource):
     """See `open_source`."""
 
     format = FORMAT
-
-    def __init__(self, base: Path, clips: Sequence[Found], header: Header, beside: Beside) -> None:
-        self.header = header
-        self._base, self._beside = base, beside
-        self._found = {place(clip.path, base): clip for clip in clips}
-        self.parts: Sequence[str] = tuple(self._found)
-
-    def read(self, part: str) -> Iterator[Clip | LeftOut]:
-        """See `asma.data.source.Source.read`; a part is a file, and a damaged one is left out."""
-        return self._beside.settled([self._clip(part, self._found[part])], self.header)
 
     def _clip(self, source: str, found: Found) -> Clip | LeftOut:
         try:

@@ -22,15 +22,16 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data.formats._beside import FILE, Beside, Notes, is_beside, read_beside
-from asma.data.formats._files import json_of, left_out, looking, new_folder, place, stem_of_clip, text_of, write_text
+from asma.data.formats._beside import FILE, Notes, is_beside, read_beside
+from asma.data.formats._file_a_clip import FoundSource
+from asma.data.formats._files import json_of, left_out, looking, new_folder, stem_of_clip, text_of, write_text
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._numbers import kind_of, nested_array
 from asma.data.formats._people import Pose, clip_of_poses, people_in
@@ -86,20 +87,10 @@ def open_source(path: str | os.PathLike[str], *, classes: Sequence[str] | None =
     return MediapipeSource(base, listed, beside.header(header, classes), beside)
 
 
-class MediapipeSource:
+class MediapipeSource(FoundSource):
     """See `open_source`."""
 
     format = FORMAT
-
-    def __init__(self, base: Path, clips: Sequence[Found], header: Header, beside: Beside) -> None:
-        self.header = header
-        self._base, self._beside = base, beside
-        self._found = {place(clip.path, base): clip for clip in clips}
-        self.parts: Sequence[str] = tuple(self._found)
-
-    def read(self, part: str) -> Iterator[Clip | LeftOut]:
-        """See `asma.data.source.Source.read`; a part is a file, and a damaged one is left out."""
-        return self._beside.settled([self._clip(part, self._found[part])], self.header)
 
     def _clip(self, source: str, found: Found) -> Clip | LeftOut:
         read = _frames_of_csv if found.path.suffix.lower() == ".csv" else _frames_of_json

@@ -10,10 +10,11 @@ Source: CTR-GCN's feeders/feeder_ucla.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from asma.data.formats._beside import FILE, Beside, Notes, is_beside, read_beside
+from asma.data.formats._beside import FILE, Notes, is_beside, read_beside
+from asma.data.formats._file_a_clip import FileSource
 from asma.data.formats._files import (
     clip_of_stem,
     dump_json,
@@ -65,19 +66,13 @@ def open_source(path: str | os.PathLike[str]) -> UclaSource:
     return UclaSource(base, [file.name for file in files], beside.header(header), beside)
 
 
-class UclaSource:
+class UclaSource(FileSource):
     """See `open_source`."""
 
     format = FORMAT
 
-    def __init__(self, base: Path, names: Sequence[str], header: Header, beside: Beside) -> None:
-        self.header = header
-        self.parts = names
-        self._base, self._beside = base, beside
-
-    def read(self, part: str) -> Iterator[Clip | LeftOut]:
-        """See `asma.data.source.Source.read`; a part is a file, and a damaged one is left out."""
-        return self._beside.settled([_clip(self._base / part)], self.header)
+    def _clip(self, path: Path) -> Clip | LeftOut:
+        return _clip(path)
 
 
 def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -> None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asma.data.formats._beside import FILE, Beside, Notes, read_beside
+from asma.data.formats._beside import FILE, Notes, read_beside
+from asma.data.formats._file_a_clip import FileSource
 from asma.data.formats._files import files_in, left_out, looking, new_folder, write_text
 from asma.data.formats._mat5 import read_matrix, write_matrix
 from asma.data.formats._names import UTD_CLASSES, told_by_name
@@ -59,19 +60,13 @@ def open_source(path: str | os.PathLike[str]) -> UtdSource:
     return UtdSource(base, [file.name for file in files], beside.header(header), beside)
 
 
-class UtdSource:
+class UtdSource(FileSource):
     """See `open_source`."""
 
     format = FORMAT
 
-    def __init__(self, base: Path, names: Sequence[str], header: Header, beside: Beside) -> None:
-        self.header = header
-        self.parts = names
-        self._base, self._beside = base, beside
-
-    def read(self, part: str) -> Iterator[Clip | LeftOut]:
-        """See `asma.data.source.Source.read`; a part is a file, and a damaged one is left out."""
-        return self._beside.settled([_clip(self._base / part)], self.header)
+    def _clip(self, path: Path) -> Clip | LeftOut:
+        return _clip(path)
 
 
 def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -> None:
