@@ -68,7 +68,7 @@ def test_the_older_list(tmp_path):
     source = pyskl.open_source(put(tmp_path / "train.pkl", [annotation(), annotation("b", label=0)]))
     clips, left = read_all(source)
     assert not left and [clip.splits for clip in clips.values()] == [(), ()]
-    assert source.header.usual_split == "" and source.header.classes == ("A001", "A002")
+    assert source.header.usual_split == "" and source.header.classes == ("drink water", "eat meal/snack")
 
 
 def test_no_label_one_frame_and_nobody(tmp_path):

@@ -11,7 +11,7 @@ namespace asma::bind {
 namespace {
 
 constexpr const char* kOp = "stgcn_block";
-constexpr int64_t kFastChannels = 32;  // where fewer products pay for the transforms: measured
+constexpr int64_t kFastChannels = 32;  // where fewer products should pay for the transforms
 constexpr int64_t kFastRows = 96;      // of one of its products
 
 // Axes of a parameter in the order that a kernel wants, from the outermost.

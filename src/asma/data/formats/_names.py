@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from asma.data.formats._ntu_sets import CLASSES as NTU_CLASSES
 from asma.data.source import UNKNOWN
 
 __all__ = ["PKU_CLASSES", "UCLA_CLASSES", "UTD_CLASSES", "Told", "class_names", "told_by_name"]
@@ -66,11 +66,7 @@ def class_names(labels: Iterable[int], names: Iterable[str] = ()) -> tuple[str, 
     numbered = tuple(f"A{number:03}" for number in range(1, count + 1))
     if count not in (60, 120) and not any(PATTERNS[0].fullmatch(name) for name in names):
         return numbered
-    try:
-        known = getattr(importlib.import_module("asma.data.formats.ntu"), "CLASSES", ())
-    except ImportError:
-        return numbered
-    return tuple(known[:count]) + numbered[len(known) :]
+    return NTU_CLASSES[:count] + numbered[len(NTU_CLASSES) :]
 
 
 # Actions.xlsx of PKU-MMD: Liu et al., PKU-MMD: A Large Scale Benchmark for Continuous Multi-Modal Human Action
