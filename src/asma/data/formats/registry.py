@@ -60,9 +60,9 @@ def find(path: str | os.PathLike[str], format: str = "") -> Found:
         _known("format", format)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)} is not there")
+    if format:  # the others are not asked: a look through a large folder takes its time
+        return Found(format, _module(format).recognise(path) or "as asked for")
     found = [Found(name, phrase) for name in FORMATS if (phrase := _module(name).recognise(path))]
-    if format:
-        return next((each for each in found if each.format == format), Found(format, "as asked for"))
     if not found:
         tried = ", ".join(FORMATS)
         raise ValueError(f"{os.fspath(path)} is of no format that is known: tried {tried}; --format names one")
