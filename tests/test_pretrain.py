@@ -7,38 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+import training_runs
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import asma_kernels
 from asma import pretrain as pretraining
 from asma.checkpoint import load_encoder
-from asma.config import (
-    DataConfig,
-    EncoderConfig,
-    MaskConfig,
-    OptimiserConfig,
-    PretrainConfig,
-    ProjectorConfig,
-    ViewConfig,
-    preset,
-    with_masks,
-)
+from asma.config import DataConfig, MaskConfig, OptimiserConfig, PretrainConfig, ViewConfig, preset, with_masks
 from asma.data.order import Batches
 from asma.pretrain import NonFiniteLossError, Pretraining, learning_rate, pretrain
 from asma.views import ThreeViews
 from asma_kernels import Skeleton
 
 SKELETON = Skeleton.builtin("ucla20")
-CONFIG = PretrainConfig(
-    data=DataConfig(frames=12),
-    views=ViewConfig(shear=0.3),
-    masks=MaskConfig(joints=4, frames=3, extra_frames=2),
-    encoder=EncoderConfig(channels=(4, 8), strides=(1, 2), kernel=3, dropout=0.3),
-    projector=ProjectorConfig(width=16, lambd=5e-3),
-    optimiser=OptimiserConfig(lr=5e-3, batch=8, steps=12, warmup=0.25),
-    log_every=2,
-    checkpoint_every=5,
-)
+CONFIG = replace(training_runs.CONFIG, checkpoint_every=5)
 
 
 @pytest.fixture(autouse=True)
