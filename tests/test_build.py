@@ -89,7 +89,8 @@ def test_wheel_is_of_this_python(wheel):
 def test_wheel_holds_the_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     modules = [path.relative_to(ROOT) for path in (ROOT / "asma_kernels").rglob("*.py")]
-    modules += [path.relative_to(ROOT / "src") for path in (ROOT / "src/asma").rglob("*.py")]
+    for kind in ("*.py", "*.js", "*.css"):
+        modules += [path.relative_to(ROOT / "src") for path in (ROOT / "src/asma").rglob(kind)]
     compiled = {"asma_kernels/libasma_ops.so", "asma_kernels/_build.json", f"asma/{HOST}"}
     typed = {"asma_kernels/py.typed", "asma/_host.pyi"}
     packed = {name for name in names if ".dist-info/" not in name}
