@@ -16,8 +16,9 @@ from asma import cli, cli_data, config
 from asma.cli import main
 from asma.config import PRESETS, OptimiserConfig, PretrainConfig, preset, with_masks
 from asma.config_file import difference, from_dict, load_config, to_dict
-from asma.data import Clip, Header, StoreWriter, Track, builtin_clips, save_clips
+from asma.data import Clip, ClipSet, Header, StoreWriter, Track, builtin_clips, save_clips
 from asma.prepare import open_split
+from asma_kernels import Skeleton
 
 CLIPS = "builtin:classes=4,subjects=4,views=1,repeats=2"
 SMALL = ["--preset", "demo", "--data.clips", CLIPS, "--encoder.channels", "16", "32", "--encoder.strides", "2", "2"]
@@ -209,18 +210,19 @@ def test_wrong_options_are_named_by_the_parser(tmp_path: Path, capsys, arguments
     assert not (tmp_path / "x").exists()
 
 
-def test_clips_of_other_joints(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from asma.data import ClipSet
-    from asma_kernels import Skeleton
-
-    skeleton = Skeleton.builtin("ucla20")
-    clips = ClipSet(
-        np.random.default_rng(0).random((40, 20, 3)), np.arange(0, 41, 5), np.arange(8) % 2, np.arange(8) // 4 + 1,
-        np.zeros(8, int), [f"c{n}" for n in range(8)], ("a", "b"), skeleton, "ucla", "subject-1-2",
-    )  # fmt: skip
-    save_clips(tmp_path / "ucla.npz", clips)
-    said = complaint(capsys, "probe", str(run), "--clips", str(tmp_path / "ucla.npz"))
-    assert "was trained on the 25 joints of ntu25" in said and "has 20" in said
+def test_clips_of_other_joints_are_mapped(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Transfer between layouts; without a common joint there is none."""
+    options = ["probe", str(run), "--clips"]
+    for skeleton, said in ((Skeleton.builtin("coco17"), "linear probe"), (Skeleton.from_edges([(0, 1)]), "")):
+        V = skeleton.num_joints
+        save_clips(tmp_path / f"{V}.npz", ClipSet(
+            np.random.default_rng(0).random((40, V, 3)), np.arange(0, 41, 5), np.arange(8) % 2, np.arange(8) // 4 + 1,
+            np.zeros(8, int), [f"c{n}" for n in range(8)], ("a", "b"), skeleton, "other", "subject-1-2",
+        ))  # fmt: skip
+        if said:
+            assert main([*options, str(tmp_path / f"{V}.npz")]) == 0 and said in capsys.readouterr().out
+        else:
+            assert "no counterpart" in complaint(capsys, *options, str(tmp_path / f"{V}.npz"))
 
 
 def test_usual_split_in_words_asks_for_a_protocol(tmp_path: Path) -> None:

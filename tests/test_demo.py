@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asma import config, demo
-from asma.demo import ENCODERS, RANDOM, RANDOM_ALIGNED, RAW, STUDENT, TOGETHER, DemoConfig, run_demo
+from asma import comparison, config, demo
+from asma.comparison import ENCODERS, RANDOM, RANDOM_ALIGNED, RAW, STUDENT, TOGETHER
+from asma.demo import DemoConfig, run_demo
 from asma.pretrain import Pretraining
 from asma.results import markdown, summary
 from asma.supervised import SupervisedRun
@@ -32,7 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
         checkpoint_every=2,
     )
     monkeypatch.setitem(config.PRESETS, "demo", run)
-    monkeypatch.setitem(demo.STUDENT_STEPS, "demo", 6)
+    monkeypatch.setitem(comparison.STUDENT_STEPS, "demo", 6)
     yield
     torch.set_num_threads(before)
 

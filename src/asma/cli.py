@@ -36,6 +36,8 @@ from .prepare import Split, open_split
 from .pretrain import pretrain
 from .results import markdown
 from .scores import Scores, score
+from .table.command import run_table
+from .table.config import TableConfig
 
 try:
     from tyro import MISSING
@@ -56,6 +58,15 @@ class Demo:
     out: Path = Path("runs/demo")
     """Folder of everything that is made; the same command goes on where an interrupted one stopped."""
     config: Annotated[DemoConfig, Flat] = field(default_factory=DemoConfig)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every protocol for random, PSTL's and ASMa's encoders, over seeds: a Markdown table and a page with plots."""
+
+    out: Path
+    """Folder of everything that is made; the same command goes on where an interrupted one stopped."""
+    config: Annotated[TableConfig, Flat] = field(default_factory=TableConfig)
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,11 @@ def demo(options: Demo) -> None:
     print(markdown(results) + f"\nreport: {options.out / 'report.html'}")
 
 
+def table(options: Table) -> None:
+    run_table(options.config, options.out)
+    print((options.out / "results.md").read_text(encoding="utf-8") + f"\nreport: {options.out / 'report.html'}")
+
+
 def start_of_pretrain(arguments: Sequence[str]) -> Pretrain:
     """What the options start from: a preset, or the run that is resumed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -181,12 +197,7 @@ def encode(run: Path, clips: str, protocol: str) -> Encoded:
     data = from_dict(PretrainConfig, notes["pretraining"], f"{run}: its config").data
     if clips or protocol:
         data = replace(data, clips=clips or data.clips, protocol=protocol)
-    split = open_split(data)
-    if split.train.skeleton.num_joints != encoder.skeleton.num_joints:
-        raise ValueError(
-            f"{run} was trained on the {encoder.skeleton.num_joints} joints of {encoder.skeleton.name}, "
-            f"{data.clips} has {split.train.skeleton.num_joints}: take clips of the same joints"
-        )
+    split = open_split(data, encoder.skeleton)
     train, test = (encode_clips(encoder, x, title=run.name) for x in (split.train_x, split.test_x))
     return Encoded(encoder, data, split, (train, test))
 
@@ -277,6 +288,7 @@ def info(options: Info) -> None:
 
 COMMANDS: dict[str, Command | str] = {
     "demo": Command(Demo, demo),
+    "table": Command(Table, table),
     "pretrain": Command(Pretrain, run_pretrain, start_of_pretrain),
     "probe": Command(Probe, run_probe),
     "knn": Command(Knn, run_knn),

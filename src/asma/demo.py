@@ -11,29 +11,42 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from .align import AlignConfig, AlignResult, align_probe, make_teacher
+from .align import make_teacher
 from .checkpoint import METRICS_FILE, load_checkpoint, save_checkpoint, versions
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, load_classifier, save_classifier
-from .config import PretrainConfig, preset, with_masks
+from .comparison import (
+    ALIGNED,
+    ENCODERS,
+    OTHER_SEED,
+    RANDOM,
+    RANDOM_ALIGNED,
+    STUDENT,
+    TOGETHER,
+    Comparison,
+    Pair,
+    features_of,
+    measure,
+    random_encoder,
+    student_row,
+)
 from .config_file import difference, load_config, to_dict
-from .distill import DistillConfig, distill
-from .evaluate import encode_clips, evaluation_mode, knn, linear_probe, raw_baseline
+from .distill import distill
+from .evaluate import encode_clips, evaluation_mode
 from .extras import extra
 from .files import write_text
 from .mask_picture import mask_clip
 from .models import Encoder
-from .models.alignment import Mode
 from .prepare import Split, open_split
-from .pretrain import Pretraining, pretrain
+from .pretrain import pretrain
 from .report import Model, Results, Row, write_report
 from .results import device_name, markdown, summary
-from .scores import Scores, score
+from .scores import score
 
 DEMO_FILE = "demo.json"
 RESULTS_FILE = "results.json"
@@ -41,59 +54,23 @@ TABLE_FILE = "results.md"
 SCORES_FILE = "scores.pt"
 KIND = "scores of a demo"
 
-RAW, RANDOM, ALIGNED, STUDENT = "raw coordinates", "random encoder", "aligned", "student"
-ENCODERS = {"pstl": "PSTL's masks", "e1": "encoder 1", "e2": "encoder 2"}
-RANDOM_ALIGNED = "two random encoders, aligned"
-OTHER_SEED = 1 << 32
-"""Added to a seed for its second random encoder."""
-STUDENT_STEPS = {"demo": 200, "cpu": 1000}
 NOTES = {
     ALIGNED: "a small network on both encoders' features learns from labels",
     RANDOM_ALIGNED: "how much of that gain is the network's",
     STUDENT: "all of it learns, from labels and from the aligned pair",
 }
-TOGETHER: dict[Mode, str] = {"mean": "mean", "concat": "concatenation", "aligned": ALIGNED}
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Comparison):
     """What is compared, and on which clips."""
 
-    data: str = "builtin"
-    """"builtin" (made by code), or the path of an .npz file with the .json of the same name beside it."""
-    protocol: str = ""
-    """How clips are split, for example subject-odd-even or view-12-3; empty for the usual split of the set."""
-    centre: Literal["frame", "clip"] = "frame"
-    """Put the body at 0 in every frame, or only in the first, which keeps its way through the room."""
-    face: Literal["auto", "hips", "shoulders", "none"] = "auto"
-    """Turn every body to the camera by these joints. auto: by the hips, but not in the built-in clips, where a camera
-    that stands elsewhere is what has to be seen through."""
-    preset: Literal["demo", "cpu"] = "demo"
-    """Settings of the pretraining: demo takes minutes, cpu as long as it needs."""
-    seeds: tuple[int, ...] = (0,)
-    """Everything is done once for each; the table shows mean and standard deviation."""
     compare_pstl: bool = False
     """Pretrain a third encoder, with PSTL's masks."""
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must be different numbers, at least one, got {self.seeds}")
 
     @property
     def encoders(self) -> list[str]:
         return [name for name in ENCODERS if name != "pstl" or self.compare_pstl]
-
-    def pretraining(self, encoder: str, seed: int) -> PretrainConfig:
-        """The pretraining run of one encoder."""
-        config = with_masks(preset(self.preset), encoder)
-        face = ("none" if self.data.split(":")[0] == "builtin" else "hips") if self.face == "auto" else self.face
-        data = replace(config.data, clips=self.data, protocol=self.protocol, centre=self.centre, face=face)
-        return replace(config, data=data, seed=seed)
-
-    def distillation(self, seed: int) -> DistillConfig:
-        """The student's run."""
-        default = DistillConfig(seed=seed, bfloat16=preset(self.preset).bfloat16)
-        return replace(default, optimiser=replace(default.optimiser, steps=STUDENT_STEPS[self.preset]))
 
 
 def run_demo(config: DemoConfig, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -171,9 +148,12 @@ def run_seed(config: DemoConfig, seed: int, split: Split, folder: Path, say: Cal
     file = folder / SCORES_FILE
     if not file.exists():
         say(f"seed {seed}: linear probe, nearest neighbour, alignment")
+        made = {name: features_of(encoder, split) for name, encoder in encoders.items()}
         other = random_encoder(config.pretraining("e2", seed + OTHER_SEED), split)
-        rows, aligned = measure(encoders, other, split)
-        pair = [encoders[ENCODERS[name]] for name in ("e1", "e2")]
+        both = made[ENCODERS["e1"]], made[ENCODERS["e2"]]
+        pairs = {name: Pair(*both, mode) for mode, name in TOGETHER.items()}
+        rows, found = measure(split, made, pairs | {RANDOM_ALIGNED: Pair(made[RANDOM], features_of(other, split))})
+        pair, aligned = [encoders[ENCODERS[name]] for name in ("e1", "e2")], found[ALIGNED]
         teacher = make_teacher(pair, aligned, split.train.classes, config.pretraining("e1", seed).data)
         save_classifier(folder / CLASSIFIER_FILE, teacher, {"top1": aligned.top1})
         save_checkpoint(file, KIND, {"rows": rows})
@@ -185,59 +165,6 @@ def run_seed(config: DemoConfig, seed: int, split: Split, folder: Path, say: Cal
     student = distill(teacher, split.train_x, distilling, run, resume=run.exists(), labels=split.train.label)
     rows[STUDENT] = student_row(student, split)
     return Seed(folder, encoders, teacher, student, rows)
-
-
-def student_row(student: Classifier, split: Split) -> dict[str, Any]:
-    """Of the student's own classifier; 1-NN on its representation."""
-    with evaluation_mode(student):
-        train, test = student.represent(split.train_x), student.represent(split.test_x)
-        found = score(student.head(test).softmax(dim=1), split.test.label)
-    return row(found, knn(train, split.train.label, test, split.test.label))
-
-
-def random_encoder(config: PretrainConfig, split: Split) -> Encoder:
-    """What pretraining starts from, with the running statistics that a trained encoder gets too."""
-    encoder = Pretraining(config, split.train_x, split.train.skeleton).encoder
-    encoder.calibrate(split.train_x)
-    return encoder.eval()
-
-
-def measure(
-    encoders: dict[str, Encoder], other_random: Encoder, split: Split
-) -> tuple[dict[str, dict[str, Any]], AlignResult]:
-    """Rows of each encoder, of both of ASMa's together, and of the coordinates alone; and both encoders' alignment.
-
-    The alignment is a network that learns from labels; what it makes of two random encoders says how much of its gain
-    is pretraining's.
-    """
-    labels, truth, classes = split.train.label, split.test.label, len(split.train.classes)
-
-    def features(encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
-        return encode_clips(encoder, split.train_x), encode_clips(encoder, split.test_x)
-
-    def alone(train: torch.Tensor, test: torch.Tensor) -> dict[str, Any]:
-        return row(linear_probe(train, labels, test, truth, classes=classes), knn(train, labels, test, truth))
-
-    def together(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...], mode: Mode) -> AlignResult:
-        train, test = zip(first, second, strict=True)
-        found = align_probe(train, labels, test, truth, AlignConfig(mode=mode), classes=classes)
-        with torch.no_grad():
-            nearest = knn(found.alignment(*train), labels, found.alignment(*test), truth)
-        rows[RANDOM_ALIGNED if first is made[RANDOM] else TOGETHER[mode]] = row(found, nearest)
-        return found
-
-    raw = raw_baseline(split.train, split.test)
-    made = {name: features(encoder) for name, encoder in encoders.items()}
-    rows = {RAW: row(raw.probe, raw.knn)} | {name: alone(*each) for name, each in made.items()}
-    both = made[ENCODERS["e1"]], made[ENCODERS["e2"]]
-    results = [together(*both, mode) for mode in TOGETHER]
-    together(made[RANDOM], features(other_random), "aligned")
-    return rows, results[-1]
-
-
-def row(probe: Scores, nearest: float) -> dict[str, Any]:
-    probabilities = torch.from_numpy(probe.probabilities)
-    return {"top1": probe.top1, "top5": probe.top5, "knn": nearest, "probabilities": probabilities}
 
 
 def page(config: DemoConfig, results: dict[str, Any], seed: Seed, split: Split) -> Results:

@@ -30,6 +30,7 @@ __all__ = [
     "evaluation_mode",
     "knn",
     "linear_probe",
+    "nearest_mean",
     "raw_baseline",
     "raw_features",
     "score",
@@ -257,6 +258,38 @@ def knn(
         votes = torch.zeros(len(rows), K, dtype=torch.float64).scatter_add_(1, y[nearest], weight)
         right += int((votes.argmax(dim=1) == labels).sum())
     return right / len(b)
+
+
+def nearest_mean(
+    train: torch.Tensor | ArrayLike,
+    train_labels: ArrayLike | torch.Tensor,
+    test: torch.Tensor | ArrayLike,
+    test_labels: ArrayLike | torch.Tensor,
+) -> float:
+    """Top-1 accuracy of the class whose mean feature is nearest by cosine; nothing is trained.
+
+    Features are centred by the mean of the training clips and scaled to unit length before and after the classes' means
+    are taken, so that a part that all features share does not decide (SimpleShot).
+
+    Args:
+        train, test: features (N, D), finite.
+        train_labels, test_labels: (N) integers.
+
+    Source: Snell et al., NeurIPS 2017, arXiv 1703.05175 (means of classes); Wang et al., 2019, arXiv 1911.04623.
+
+    Raises:
+        ValueError: shapes or labels do not fit.
+
+    >>> nearest_mean([[1.0, 0.0], [0.0, 1.0]], [0, 1], [[2.0, 1.0], [0.0, 3.0]], [0, 1])
+    1.0
+    """
+    a, b, y, truth, K = checked_features("nearest_mean", train, train_labels, test, test_labels, None)
+    centre = a.mean(dim=0)
+    a, b = F.normalize(a - centre, dim=1), F.normalize(b - centre, dim=1)
+    means = F.normalize(torch.zeros(K, a.shape[1]).index_add_(0, y, a), dim=1)
+    cosine = b @ means.T
+    cosine[:, torch.bincount(y, minlength=K) == 0] = -math.inf  # a class without a labelled clip is never the answer
+    return float((cosine.argmax(dim=1) == truth).double().mean())
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ __all__ = [
     "new_figure",
     "per_class_figure",
     "png",
+    "seeds_figure",
     "styled",
 ]
 
@@ -246,4 +247,32 @@ def per_class_figure(rows: Mapping[str, NDArray[np.float64]], classes: Sequence[
         handles, list(rows), loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(rows), borderaxespad=0.1,
         handletextpad=0.1,
     )  # fmt: skip
+    return figure
+
+
+@styled
+def seeds_figure(rows: Mapping[str, Sequence[float]], what: str) -> Any:
+    """Every seed of every row as a point on a line of its own, with a bar at their mean.
+
+    Args:
+        rows: name -> shares in [0, 1], at least one.
+        what: the name of the horizontal axis.
+    """
+    height = 0.34 * len(rows) + 0.9
+    figure = new_figure(11, height)
+    axes = figure.add_axes((0.36, 0.58 / height, 0.62, 1 - 0.68 / height))
+    heights = np.arange(len(rows))[::-1]
+    for place, values in zip(heights, rows.values(), strict=True):
+        axes.scatter(values, [place] * len(values), s=34, color=PALETTE[0], alpha=0.7, linewidths=0, zorder=3)
+        mean = sum(values) / len(values)
+        axes.plot([mean] * 2, [place - 0.3, place + 0.3], color=PALETTE[4], linewidth=2.2, zorder=2)
+    axes.set_yticks(heights, list(rows), color=INK)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.margins(x=0.06)
+    axes.set_xlabel(what)
+    axes.grid(color="#e6eaee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
     return figure

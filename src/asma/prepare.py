@@ -13,6 +13,7 @@ from asma_kernels import Skeleton
 from .config import DataConfig
 from .data import Clips, centre_clips, centre_frames, face_forward, open_clips, scale_body
 from .data.joints import joint_pair
+from .data.mapped import MappedClips
 from .data.pipelines import PIPELINES
 
 
@@ -56,13 +57,19 @@ class Split:
         return self._test.rows(np.arange(len(self.test)))
 
 
-def open_split(config: DataConfig) -> Split:
+def open_split(config: DataConfig, skeleton: Skeleton | None = None) -> Split:
     """Open the clips that the config names, split them by its protocol and prepare both sides.
+
+    Args:
+        config: which clips, and how.
+        skeleton: of the encoder that takes them; clips with other joints are mapped to it.
 
     Raises:
         FileNotFoundError, ValueError: the clips cannot be read, split or prepared.
     """
-    clips = open_clips(config.clips)
+    clips: Clips = open_clips(config.clips)
+    if skeleton is not None and clips.skeleton.names != skeleton.names:
+        clips = MappedClips(clips, skeleton)
     try:
         train, test = clips.split(config.protocol or clips.usual_split)
     except ValueError as error:

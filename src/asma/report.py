@@ -41,7 +41,17 @@ from .mask_picture import MaskedClip, mask_figure
 from .moving_picture import moving_picture
 from .scores import check_features, check_labels
 
-__all__ = ["Model", "Results", "Row", "embed", "read_metrics", "write_report"]
+__all__ = [
+    "Model",
+    "Results",
+    "Row",
+    "class_by_class",
+    "document",
+    "embed",
+    "read_metrics",
+    "section",
+    "write_report",
+]
 
 REPORT_FILE = "report.html"
 MOST_POINTS = 1000
@@ -165,27 +175,30 @@ def _page(results: Results) -> str:
         _masks(results.masked),
         _losses(results.metrics),
         _embedding(results),
-        _scores(results),
+        class_by_class(results.scores, results.classes),
         _models(results.models),
     ]
+    return document(results.title, results.lead, results.facts, sections)
+
+
+def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[str]) -> str:
+    """A whole page: `sections` are HTML, all else is text."""
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in results.facts.items()
-    )
-    lead = f'<p class="lead">{escape(results.lead)}</p>' if results.lead else ""
+    pairs = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    said = f'<p class="lead">{escape(lead)}</p>' if lead else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(results.title)}</title>
+<title>{escape(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
 <header>
-<h1>{escape(results.title)}</h1>
-{lead}
-<dl>{facts}</dl>
+<h1>{escape(title)}</h1>
+{said}
+<dl>{"".join(pairs)}</dl>
 </header>
 <main>
 {"".join(sections)}
@@ -196,7 +209,8 @@ def _page(results: Results) -> str:
 """
 
 
-def _section(title: str, text: str, body: str) -> str:
+def section(title: str, text: str, body: str) -> str:
+    """A box of a page: `body` is HTML."""
     return f"<section><h2>{escape(title)}</h2>\n<p>{escape(text)}</p>\n{body}\n</section>\n"
 
 
@@ -214,7 +228,7 @@ def _table(rows: Sequence[Row]) -> str:
         lines.append(f"<tr><th>{escape(row.name)}{note}</th>{cells}</tr>")
     table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     text = "Share of the test clips that are recognised. Features are frozen where nothing else is said."
-    return _section("Results", text, table)
+    return section("Results", text, table)
 
 
 def _share_cell(value: float | None, best: bool) -> str:
@@ -232,7 +246,7 @@ def _masks(masked: MaskedClip | None) -> str:
         "Two encoders learn from views of a clip that lack something: joints in one view, frames in another. What one "
         "of them loses, the other one sees. Below, the clip itself and the two as they lose it."
     )
-    return _section("What is masked", text, moving_picture(masked) + picture)
+    return section("What is masked", text, moving_picture(masked) + picture)
 
 
 def _losses(metrics: Mapping[str, Path]) -> str:
@@ -240,7 +254,7 @@ def _losses(metrics: Mapping[str, Path]) -> str:
         return ""
     figure = plots.loss_figure({name: read_metrics(path) for name, path in metrics.items()})
     text = "Every run has a loss of its own kind, so compare a curve with itself only."
-    return _section("Training", text, plots.inline_image(figure, "Loss curves", 1100))
+    return section("Training", text, plots.inline_image(figure, "Loss curves", 1100))
 
 
 def _embedding(results: Results) -> str:
@@ -264,27 +278,31 @@ def _embedding(results: Results) -> str:
         f"Features of {len(kept)} clips in the plane ({method}). Labels colour the points and were not used to place "
         "them: the better the features, the fewer the clips among those of another class."
     )
-    return _section("What the features know", text, plots.inline_image(figure, "Features in the plane", 1100))
+    return section("What the features know", text, plots.inline_image(figure, "Features in the plane", 1100))
 
 
-def _scores(results: Results) -> str:
-    if not results.scores:
+def class_by_class(scores: Mapping[str, Scores], classes: Sequence[str]) -> str:
+    """Each class's accuracy by every classifier, and what the last one takes for what; empty without scores.
+
+    Raises:
+        ValueError: other numbers of classes.
+    """
+    if not scores:
         return ""
-    for name, scores in results.scores.items():
-        if len(scores.per_class) != len(results.classes):
+    for name, each in scores.items():
+        if len(each.per_class) != len(classes):
             raise ValueError(
-                f"write_report: classes must be the {len(scores.per_class)} of the scores of {name!r}, "
-                f"got {len(results.classes)}"
+                f"write_report: classes must be the {len(each.per_class)} of the scores of {name!r}, got {len(classes)}"
             )
-    name, last = list(results.scores.items())[-1]
-    rows = {name: scores.per_class for name, scores in results.scores.items()}
-    per_class = plots.inline_image(plots.per_class_figure(rows, results.classes), "Accuracy of each class", 1100)
-    confusion = plots.inline_image(plots.confusion_figure(last.confusion, results.classes), "Confusion matrix", 860)
+    name, last = list(scores.items())[-1]
+    rows = {name: each.per_class for name, each in scores.items()}
+    per_class = plots.inline_image(plots.per_class_figure(rows, classes), "Accuracy of each class", 1100)
+    confusion = plots.inline_image(plots.confusion_figure(last.confusion, classes), "Confusion matrix", 860)
     matrix = (
         "Rows are true classes, columns predicted ones; the number of clips is in the cell where it fits. Blue is "
         "right, orange is wrong; the deeper, the larger the share of the row's clips."
     )
-    return _section("Class by class", "Share of each class's test clips that are recognised.", per_class) + _section(
+    return section("Class by class", "Share of each class's test clips that are recognised.", per_class) + section(
         f"What is taken for what: {name}", matrix, confusion
     )
 
@@ -304,7 +322,7 @@ def _models(models: Sequence[Model]) -> str:
     head = "<tr><th></th><th>parameters</th><th>time for one clip</th><th>accuracy</th></tr>"
     table = f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
     text = "A small student is trained to answer as the teacher does: both encoders with alignment and classifier."
-    return _section("Teacher and student", text, table)
+    return section("Teacher and student", text, table)
 
 
 def _cost_cell(shown: str, value: float, whole: float, of: str) -> str:
