@@ -93,6 +93,41 @@ class TestCommand:
         assert open_store(tmp_path / "store").dtype == "float32"
         assert sorted(os.listdir(tmp_path)) == ["set.json", "set.npz", "store"]
 
+    def test_options_of_readers(self, tmp_path, capsys):
+        """An interval of PKU-MMD and names of classes; what the format has not is refused before anything is made."""
+        save_clips(tmp_path / "set.npz", builtin_clips(classes=2, subjects=2, views=1, repeats=1))
+        convert = ["data", "convert"]
+        assert main([*convert, str(tmp_path / "set.npz"), str(tmp_path / "pku"), "--to", "pku"]) == 0
+        for file in (tmp_path / "pku" / "label").iterdir():
+            file.write_text("1,3,9,2\n")
+        (tmp_path / "pku" / "asma.json").unlink()
+        for interval, frames in (("start:end", 6), ("start-1:end", 7)):
+            store = tmp_path / interval
+            command = [*convert, str(tmp_path / "pku"), str(store), "--interval", interval]
+            assert main(command) == 0
+            assert set(open_store(store).lengths) == {frames} and open_store(store).provenance["reading"] == {
+                "interval": interval
+            }
+            capsys.readouterr()
+            assert main(command[:4]) == 2 and "is there already" in capsys.readouterr().err
+        assert main([*convert, str(tmp_path / "set.npz"), str(tmp_path / "pstl"), "--to", "pstl"]) == 0
+        for classes, refused in ((["sit", "wave"], 0), (["sit"], 2)):
+            store = tmp_path / f"{refused}"
+            assert main([*convert, str(tmp_path / "pstl"), str(store), "--classes", *classes]) == 0
+            assert open_store(store).classes == tuple(classes)
+            assert open_store(store).provenance["counts"]["left_out"] == refused
+        before = sorted(os.listdir(tmp_path))
+        for options, said in (
+            (["pku", "--layout", "ntu25"], "layout is an option of pstl, pyskl, not of pku"),
+            (["set.npz", "--bad"], "bad is an option of ntu, not of clipset"),
+            (["pstl", "--interval", "start:end"], "interval is an option of pku, not of pstl"),
+            (["pstl", "--layout", "coco17"], "layout 'coco17' has 17 joints, got 25"),
+        ):
+            assert main([*convert, str(tmp_path / options[0]), str(tmp_path / "out"), *options[1:]]) == 2
+            err = capsys.readouterr().err
+            assert said in err and err.count("\n") == 1, err
+        assert sorted(os.listdir(tmp_path)) == before
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

@@ -6,20 +6,21 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from .command import USER_ERROR, Command, run_command, usage
 from .config import need
 from .data.bodies import CleanSource, CleanUp
 from .data.convert import convert_to_file, convert_to_store, fingerprint
-from .data.formats import ntu
-from .data.formats.registry import find, open_source, writer
+from .data.formats.registry import Reading, find, open_source, writer
 from .data.source import Source
 from .doctor.command import Doctor, run_doctor
 from .show.command import Show, run_show
 
 with contextlib.suppress(ImportError):  # asma.cli says so in one sentence
-    from tyro.conf import Positional
+    from tyro.conf import Positional, arg
+
+    Flat = arg(name="")
 
 __all__ = ["COMMANDS", "Convert", "run_convert", "run_data"]
 
@@ -35,6 +36,7 @@ class Convert:
     was."""
     format: str = ""
     """Name of the source's format, where it cannot be found out."""
+    reading: Annotated[Reading, Flat] = field(default_factory=Reading)
     to: str = ""
     """Name of the format to write, where the ending of OUT does not tell."""
     dtype: Literal["float32", "float16"] = "float32"
@@ -64,7 +66,12 @@ def run_convert(options: Convert) -> None:
     found = find(source_path, options.format)
     source = _cleaned(source_path, found.format, options)
     print(f"{source_path}: {found.phrase}, format {found.format}", flush=True)
-    settings: dict[str, Any] = {"dtype": options.dtype, "clean": options.clean, "clean_up": asdict(options.clean_up)}
+    settings: dict[str, Any] = {
+        "dtype": options.dtype,
+        "reading": options.reading.given(),
+        "clean": options.clean,
+        "clean_up": asdict(options.clean_up),
+    }
     if name == "store":
         plan = fingerprint(source_path, source, out, settings)
         report = convert_to_store(source, out, plan, options.dtype, options.jobs, options.overwrite)
@@ -75,11 +82,11 @@ def run_convert(options: Convert) -> None:
 
 def _cleaned(path: Path, format: str, options: Convert) -> Source:
     """The source, its bodies cleaned up where that is asked for or usual."""
-    steps = CleanUp.off() if options.clean == "no" else options.clean_up
+    steps, reading = CleanUp.off() if options.clean == "no" else options.clean_up, options.reading.given()
     if format == "ntu":  # its reader has a rule of its own for what is usual
         usual = options.clean == "auto" and steps == CleanUp()
-        return ntu.open_source(path, clean=None if usual else steps)
-    source = open_source(path, format)
+        return open_source(path, format, clean=None if usual else steps, **reading)
+    source = open_source(path, format, **reading)
     return CleanSource(source, steps) if options.clean == "yes" else source
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from asma.data.formats.pku import Interval
 from asma.data.source import Clip, Header, Source
 
-__all__ = ["FORMATS", "Found", "find", "open_source", "writer"]
+__all__ = ["FORMATS", "Found", "Reading", "find", "open_source", "writer"]
 
 FORMATS = (
     "store", "clipset", "ntu", "pku", "pstl", "ctrgcn", "pyskl", "ucla", "utd", "openpose", "mediapipe", "bvh", "c3d",
@@ -34,6 +37,25 @@ class Found(NamedTuple):
     format: str
     phrase: str
     """As "4,100 NTU .skeleton files"."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a user can tell a reader. An option is of those formats whose `open_source` takes it."""
+
+    interval: Interval | None = None
+    """Of pku: which rows of a video are the clip of a label row start,end; without it start:end, as MAMP."""
+    layout: str | None = None
+    """Of pstl and pyskl: the layout of the joints, for example coco17, where their number does not tell it."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of the labels, where the files do not tell them; not of every format."""
+    bad: bool = False
+    """Of ntu: read the clips too that NTU's authors list as missing or incomplete."""
+
+    def given(self) -> dict[str, Any]:
+        """The options that were used, as `open_source` takes them."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value not in (None, False)}
 
 
 def _module(name: str) -> ModuleType:
@@ -72,19 +94,30 @@ def find(path: str | os.PathLike[str], format: str = "") -> Found:
     return found[0]
 
 
-def open_source(path: str | os.PathLike[str], format: str = "") -> Source:
+def open_source(path: str | os.PathLike[str], format: str = "", **options: Any) -> Source:
     """A path as a source of clips.
 
     Args:
         path: a file or a folder.
         format: its name; empty to find it out.
+        options: those of the format's own `open_source`; see `Reading`.
 
     Raises:
-        FileNotFoundError, ValueError: as `find`, or the format's own reasons.
+        FileNotFoundError, ValueError: as `find`, an option that the format has not, or the format's own reasons.
         MissingExtraError: the format is read by a package that is not installed.
     """
-    source: Source = _module(find(path, format).format).open_source(path)
+    found = find(path, format).format
+    for option in options:
+        if option not in _options(found):
+            takers = [name for name in FORMATS if option in _options(name)]
+            raise ValueError(f"{option} is an option of {', '.join(takers) or 'no format'}, not of {found}")
+    source: Source = _module(found).open_source(path, **options)
     return source
+
+
+def _options(format: str) -> list[str]:
+    """What its `open_source` takes beside the path."""
+    return list(inspect.signature(_module(format).open_source).parameters)[1:]
 
 
 def writer(path: str | os.PathLike[str], format: str = "") -> tuple[str, Write]:
