@@ -13,6 +13,7 @@ import conversions
 import numpy as np
 import pytest
 import stores
+from ntu_text import pose, text
 from stores import MadeSource, same_clip, same_set
 
 from asma.cli import main
@@ -92,6 +93,25 @@ class TestCommand:
         assert main([*command[:4], "--overwrite"]) == 0
         assert open_store(tmp_path / "store").dtype == "float32"
         assert sorted(os.listdir(tmp_path)) == ["set.json", "set.npz", "store"]
+
+    def test_clean_up_is_counted_and_said(self, tmp_path, capsys):
+        """Steps apart from what was left out; a clip without a body is both. Said again when there is nothing to do."""
+        pytest.importorskip("asma._host", reason="asma._host was not built: Python.h is needed for it")
+        walker = [(1, pose(0, (0.02 * t, 0, 3))) for t in range(20)]
+        chair = (2, pose(1) * [9, 0.1, 1])
+        (tmp_path / "ntu").mkdir()
+        for action, frames in enumerate(([[body] for body in walker], [[body, chair] for body in walker], [[], []])):
+            (tmp_path / "ntu" / f"S001C001P001R001A00{action + 1}.skeleton").write_text(text(frames))
+        (tmp_path / "ntu" / "S001C001P001R001A004.skeleton").write_text("none")
+        command = ["data", "convert", str(tmp_path / "ntu"), str(tmp_path / "store")]
+        for _ in range(2):
+            assert main(command) == 0
+            out = capsys.readouterr().out
+            assert "2 clips, 40 frames" in out and re.search(r"left out: 2, first .*A003.skeleton: no body:", out), out
+            assert re.search(r"cleaned up, .*\n +1  wide bodies\n +1  no body\nleft out", out), out
+        counts = open_store(tmp_path / "store").provenance["counts"]
+        assert counts["steps"] == {"wide bodies": 1, "no body": 1} and counts["left_out"] == 2
+        assert len(left_out(tmp_path / "store")) == 3
 
     def test_options_of_readers(self, tmp_path, capsys):
         """An interval of PKU-MMD and names of classes; what the format has not is refused before anything is made."""

@@ -21,12 +21,13 @@ from asma.data._body import Body, bodies_of, runs, share_a_frame, tracks_of
 from asma.data.source import Clip, Header, LeftOut, Source
 from asma_kernels import motion_energy
 
-__all__ = ["STEPS", "CleanSource", "CleanUp", "Cleaned", "clean_up", "count_steps"]
+__all__ = ["NO_BODY", "STEPS", "CleanSource", "CleanUp", "Cleaned", "clean_up", "count_steps", "step_of"]
 
+NO_BODY = "no body"
 STEPS = (
-    "frames with NaN", "joined bodies", "short bodies", "wide bodies", "further bodies", "empty frames", "no body",
+    "frames with NaN", "joined bodies", "short bodies", "wide bodies", "further bodies", "empty frames", NO_BODY,
 )  # fmt: skip
-"""What the reasons of `clean_up` begin with, in the order of its steps."""
+"""What the reasons of `clean_up` begin with, in the order of its steps; after the last one no clip is left."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,19 @@ def clean_up(clip: Clip, options: CleanUp | None = None, channels: str = "xyz") 
     return Cleaned(steps.run(), tuple(steps.done))
 
 
+def step_of(left_out: LeftOut) -> str:
+    """Which of `STEPS` it tells of; empty if none.
+
+    >>> step_of(LeftOut("file", "short bodies: body 1 has 3 frames")), step_of(LeftOut("file", "line 1: must be 7"))
+    ('short bodies', '')
+    """
+    step = left_out.reason.partition(":")[0]
+    return step if step in STEPS else ""
+
+
 def count_steps(left_out: Iterable[LeftOut]) -> dict[str, int]:
     """How often each of `STEPS` was taken; other reasons are not counted."""
-    found = Counter(entry.reason.partition(":")[0] for entry in left_out)
+    found = Counter(map(step_of, left_out))
     return {step: found[step] for step in STEPS if found[step]}
 
 

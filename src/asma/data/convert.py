@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from asma import __version__
+from asma.data.bodies import NO_BODY, STEPS, step_of
 from asma.data.formats.registry import Write
 from asma.data.parts import read_parts
 from asma.data.source import Clip, LeftOut, Source
@@ -57,7 +58,10 @@ class Report:
     path: Path
     clips: int = 0
     frames: int = 0
+    steps: Counter[str] = field(default_factory=Counter)
+    """How often each of `asma.data.bodies.STEPS` was taken."""
     left_out: int = 0
+    """Clips, files and what else was not read; of the steps, the clips without a body."""
     reasons: Counter[str] = field(default_factory=Counter)
     """What was left out by kinds of reasons, numbers and names taken out of them."""
     first: str = ""
@@ -69,7 +73,11 @@ class Report:
         if isinstance(item, Clip):
             self.clips += 1
             self.frames += item.frames
-        else:
+            return
+        step = step_of(item)
+        if step:
+            self.steps[step] += 1
+        if step in ("", NO_BODY):
             self.left_out += 1
             self.first = self.first or f"{item.source}: {item.reason}"
             self.reasons[re.sub(r"'[^']*'|-?\d+(?:[.,]\d+)*", "…", item.reason)[:120]] += 1
@@ -77,7 +85,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Counts for store.json."""
         counts = {"clips": self.clips, "frames": self.frames, "left_out": self.left_out, "first": self.first}
-        return counts | {"reasons": dict(self.reasons.most_common(KINDS))}
+        return counts | {"steps": dict(self.steps), "reasons": dict(self.reasons.most_common(KINDS))}
 
     @classmethod
     def of_dict(cls, path: Path, counts: Mapping[str, Any]) -> Report:
@@ -88,13 +96,19 @@ class Report:
         """
         try:
             clips, frames, left_out = (int(counts[name]) for name in ("clips", "frames", "left_out"))
-            reasons = Counter({str(reason): int(count) for reason, count in counts["reasons"].items()})
-            return cls(path, clips, frames, left_out, reasons, str(counts["first"]))
+            steps, reasons = (
+                Counter({str(what): int(count) for what, count in counts[name].items()})
+                for name in ("steps", "reasons")
+            )
+            return cls(path, clips, frames, steps, left_out, reasons, str(counts["first"]))
         except (KeyError, TypeError, AttributeError):
             raise ValueError(f"convert: {str(path)!r}: the counts in {STORE_FILE} were changed") from None
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.clips:,} clips, {self.frames:,} frames"]
+        if self.steps:
+            lines.append("cleaned up, bodies or clips with such frames:")
+            lines += [f"{self.steps[step]:10,}  {step}" for step in STEPS if self.steps[step]]
         if self.left_out:
             lines.append(f"left out: {self.left_out:,}, first {self.first}")
             lines += [f"{count:10,}  {reason}" for reason, count in self.reasons.most_common()]
