@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ntu_text import SENSOR_ID, pose, text
 from sources import Entry, Listed, by_subject, changed, entries_of, header_of, kept_in, small_set
 
+from asma.data import open_store
 from asma.data.source import UNKNOWN, Clip, Header, LeftOut, Track
 from asma.doctor.command import Doctor, run_doctor
 from asma.doctor.faults import FAULTS, Limits
@@ -225,6 +228,41 @@ def test_the_command_cleans_and_answers_for_the_copy(tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "unfit for training" in out and "cut_non_finite" in out and out.rstrip().endswith("fit for training")
     assert len(stores[tmp_path / "clean"]) == len(CLIPS)
+
+
+def test_a_folder_of_ntu_is_examined_as_recorded_and_its_copy_has_persons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("asma._host", reason="asma._host was not built: Python.h is needed for it")
+
+    def walk(seed: int) -> list[list[tuple[int, np.ndarray]]]:
+        return [[(SENSOR_ID, pose(seed, (0.02 * t, 0, 3)))] for t in range(30)]
+
+    chairs = [(SENSOR_ID + number, pose(number) * [9, 0.1, 1]) for number in (1, 2)]
+    broken = walk(3)
+    broken[4][0][1][3, 2] = np.nan
+    recordings = {
+        "S001C002P005R002A008": walk(0),  # on NTU's list
+        "S001C001P001R001A001": [[], *([*bodies, *chairs] for bodies in walk(1))],
+        "S001C001P001R001A002": [[], []],
+        "S001C001P001R001A003": broken,
+    }
+    folder = tmp_path / "ntu"
+    folder.mkdir()
+    for name, frames in recordings.items():
+        (folder / f"{name}.skeleton").write_text(text(frames))
+    options = Doctor(folder, fix=tmp_path / "store", json=True)
+    run_doctor(options)
+    report = json.loads(capsys.readouterr().out)
+    found = {finding["fault"]: [each["clip"] for each in finding["examples"]] for finding in report["findings"]}
+    assert found["known-bad"] == ["S001C002P005R002A008"] and found["no-body"] == ["S001C001P001R001A002"]
+    assert found["many-persons"] == found["empty-frames"] == ["S001C001P001R001A001"] and "non-finite" in found
+    steps = {"frames with NaN": 1, "wide bodies": 2, "empty frames": 1, "no body": 1}
+    assert report["fixed"]["fixes"] == steps | {"drop_known_bad": 1}
+    store = open_store(tmp_path / "store")
+    assert sorted(zip(store.name.tolist(), store.lengths.tolist(), strict=True)) == [
+        ("S001C001P001R001A001", 30), ("S001C001P001R001A003", 29),
+    ]  # fmt: skip
 
 
 @settings(deadline=None, max_examples=50)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from ..data.bodies import CleanUp
 from ..data.formats import ntu, registry
 from ..data.source import Source
 from ..data.store_writer import write_store
@@ -75,7 +76,7 @@ def run_doctor(
     Raises:
         ValueError, OSError: the source cannot be opened, or what was asked for cannot be written.
     """
-    open_source = open_source or registry.open_source
+    open_source = open_source or _as_recorded
     known_bad = known_bad or ntu.known_bad
     source = open_source(options.source, options.format)
     diagnosis = examine(source, options.limits, options.protocol, options.examples, known_bad)
@@ -84,6 +85,10 @@ def run_doctor(
     report = diagnosis.as_dict()
     text = [table(diagnosis)]
     if options.fix is not None and diagnosis.status != 2:
+        if (
+            source.format == ntu.FORMAT
+        ):  # its copy has persons, as a conversion's; known-bad clips are a matter of fixes
+            source = registry.open_source(options.source, ntu.FORMAT, bad=True)
         done = fix(
             source, options.fix, write or write_store, options.fixes, options.limits, options.protocol, known_bad
         )
@@ -94,6 +99,13 @@ def run_doctor(
         diagnosis = copy
     print(json.dumps(report, indent=1) if options.json else "\n\n".join(text))
     return diagnosis.status
+
+
+def _as_recorded(path: Path, format: str) -> Source:
+    """The source before anything is cleaned away: of NTU every body is a person, and known-bad clips are there."""
+    found = registry.find(path, format).format
+    raw = {"clean": CleanUp.off(), "bad": True} if found == ntu.FORMAT else {}
+    return registry.open_source(path, found, **raw)
 
 
 def _said(done: Fixed, path: Path, copy: Diagnosis) -> str:

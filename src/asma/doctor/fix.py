@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.bodies import step_of
 from ..data.dense import dense
 from ..data.runs import runs
 from ..data.source import UNKNOWN, Clip, Header, LeftOut, Source, Track
@@ -63,8 +64,8 @@ class Fixed:
 
     kept: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """By the names of `Fixes`, clips that it changed or left out; "unreadable", entries and files that the reader did
-    not give; and "refused", clips that the writer did not take."""
+    """By the names of `Fixes`, clips that it changed or left out; by the steps of `asma.data.bodies`, what the reader
+    cleaned up; "unreadable", entries and files that it did not give; and "refused", clips that the writer refused."""
 
 
 def fix(
@@ -204,17 +205,17 @@ class _Cleaner:
 
     def _read(self, part: int, count: bool = True) -> Iterator[Clip]:
         """What can be read of a part, the same each time."""
-        unreadable = 0
+        counts = Counter[str]()
         try:
             for entry in self._source.read(self._source.parts[part]):
                 if isinstance(entry, LeftOut):
-                    unreadable += 1
+                    counts[step_of(entry) or "unreadable"] += 1
                 else:
                     yield entry
         except (ValueError, OSError):
-            unreadable += 1
-        if count and unreadable:
-            self.fixed.counts["unreadable"] += unreadable
+            counts["unreadable"] += 1
+        if count:
+            self.fixed.counts += counts
 
     def _reason(self, clip: Clip) -> str:
         """The fix that leaves a clip out; empty if it stays."""
