@@ -25,12 +25,15 @@ from asma.data import Header, open_store
 from asma.data import feed as feeding
 from asma.data.feed import Feed
 from asma.data.order import Batches, ShardedBatches
+from asma.data.pipelines import pyskl
+from asma.data.samplers import Sample
 from asma.prepare import Prepared, open_split
 from asma.pretrain import pretrain
 from asma_kernels import Skeleton
 
 CPU = torch.device("cpu")
 NTU = Skeleton.builtin("ntu25")
+PYSKL = DataConfig(frames=10, persons=2, pipeline="pyskl", draw=True)
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +92,32 @@ def test_both_ways_give_the_same_batches_and_resume_alike(prepared, order):
     ahead.close()
 
 
+@pytest.mark.parametrize("order", [lambda: Batches(60, 8, 3, CPU), lambda: ShardedBatches(np.arange(60) // 10, 8, 3)])
+def test_frames_are_drawn_anew_in_every_epoch_and_resume_alike(store, order):
+    """Each batch is what the pipeline draws of its clips in that epoch; 7 batches are one."""
+    drawn = Prepared(store, PYSKL)
+    feed = Feed(drawn, order(), CPU)
+    assert feed.resident is None and "drawn anew in every epoch: batches are made ahead" in feed.placement
+    state = feed.state()
+    batches = []
+    for epoch in (0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1):
+        batches.append((feed.next(), feed.state()))
+        expected = pyskl(store, 10, 2, feed.index.numpy(), Sample(3, epoch))
+        assert torch.equal(batches[-1][0], torch.from_numpy(expected))
+    tested = drawn.rows(feed.index.numpy())
+    assert torch.equal(tested, torch.from_numpy(pyskl(store, 10, 2, feed.index.numpy())))
+    assert not torch.equal(tested, batches[-1][0])
+    for done, begun in ((0, state), *((number + 1, batches[number][1]) for number in (3, 6, 8))):
+        other = Feed(drawn, order(), CPU)
+        other.next()
+        other.load_state(begun)
+        assert all(torch.equal(other.next(), batch) for batch, _ in batches[done:])
+        other.close()
+    feed.close()
+    with pytest.raises(ValueError, match="Feed: resident must be off where clips are drawn anew in every epoch"):
+        Feed(drawn, order(), CPU, resident=True)
+
+
 def test_state_before_the_first_batch(prepared):
     for feed in feeds(prepared, lambda: Batches(60, 8, 3, CPU)):
         state = feed.state()
@@ -120,9 +149,9 @@ def test_batches_are_made_while_the_device_computes(prepared):
     """Ten batches of 20 ms beside ten steps of 20 ms."""
 
     class Slow:
-        shape = prepared.shape
+        shape, drawn = prepared.shape, False
 
-        def rows(self, index):
+        def rows(self, index, sample):
             time.sleep(0.02)
             return prepared.rows(index)
 
@@ -138,9 +167,9 @@ def test_batches_are_made_while_the_device_computes(prepared):
 
 def test_an_error_of_the_thread_comes_out_of_next(prepared):
     class Broken:
-        shape = prepared.shape
+        shape, drawn = prepared.shape, False
 
-        def rows(self, index):
+        def rows(self, index, sample):
             if 13 in index:
                 raise ValueError("Store: 'shard-00003/clips.npy': frames must be in [1, 16777216], got 0")
             return prepared.rows(index)
@@ -187,6 +216,37 @@ def weights(folder):
     return load_encoder(folder)[0].state_dict()
 
 
+def interrupted_at(step, monkeypatch, *arguments, **options):
+    """A run that is interrupted before it has done so many steps."""
+    train_step = pretraining.Pretraining.train_step
+
+    def interrupted(run):
+        if run.step == step:
+            raise KeyboardInterrupt
+        return train_step(run)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining.Pretraining, "train_step", interrupted)
+        pretrain(*arguments, **options)
+
+
+def test_pretraining_on_drawn_frames_goes_on_in_mid_epoch(tmp_path, store, monkeypatch):
+    """Three steps are an epoch; the checkpoint that the run goes on from is of step 4."""
+    found = {}
+    for draw in (False, True):
+        config = replace(CONFIG, data=replace(PYSKL, clips=str(store.path), draw=draw))
+        split = open_split(config.data)
+        pretrain(config, split.prepared, NTU, tmp_path / f"{draw}")
+        found[draw] = weights(tmp_path / f"{draw}")
+    interrupted_at(6, monkeypatch, config, split.prepared, NTU, tmp_path / "stopped")
+    pretrain(config, split.prepared, NTU, tmp_path / "stopped", resume=True)
+    resumed = weights(tmp_path / "stopped")
+    assert all(torch.equal(found[True][key], resumed[key]) for key in resumed)
+    assert not all(torch.equal(found[True][key], found[False][key]) for key in resumed)
+    with pytest.raises(ValueError, match="data.draw needs data.pipeline ctrgcn or pyskl, got asma"):
+        DataConfig(draw=True)
+
+
 def test_pretraining_does_not_depend_on_where_the_clips_are(tmp_path, store, monkeypatch):
     config = replace(CONFIG, data=replace(CONFIG.data, clips=str(store.path)))
     said = []
@@ -194,16 +254,7 @@ def test_pretraining_does_not_depend_on_where_the_clips_are(tmp_path, store, mon
     pretrain(config, split.train_x, NTU, tmp_path / "tensor")
     pretrain(config, split.prepared, NTU, tmp_path / "resident", say=said.append)
     monkeypatch.setattr(feeding, "free_bytes", lambda device: 0)
-    train_step = pretraining.Pretraining.train_step
-
-    def interrupted(run):
-        if run.step == 6:
-            raise KeyboardInterrupt
-        return train_step(run)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pretraining.Pretraining, "train_step", interrupted)
-        pretrain(config, split.prepared, NTU, tmp_path / "ahead", say=said.append)
+    interrupted_at(6, monkeypatch, config, split.prepared, NTU, tmp_path / "ahead", say=said.append)
     pretrain(config, split.prepared, NTU, tmp_path / "ahead", resume=True)
     gc.collect()
     assert ["made ahead" in text for text in said] == [False, True] and readers() == []

@@ -40,6 +40,9 @@ class DataConfig:
     pipeline: Literal["asma", "pstl", "ctrgcn", "pyskl"] = field(default="asma", metadata=LATER)
     """How clips are cut, placed and turned. asma: centre, face and scale below, which the others do not look at; pstl,
     ctrgcn, pyskl: as those projects do it (docs/data.md)."""
+    draw: bool = field(default=False, metadata=LATER)
+    """Pretrain on crops (ctrgcn) or frames (pyskl) that are drawn anew in every epoch, as those projects train. The
+    processor then makes clips ahead of their use, and they are not kept on the device."""
     centre: Literal["frame", "clip", "none"] = "frame"
     """Put the skeleton's centre joint at 0 in every frame, in the first frame, or leave it."""
     face: Literal["shoulders", "hips", "none"] = "shoulders"
@@ -54,6 +57,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         need(self.frames >= 2, "data.frames must be at least 2", self.frames)
         need(self.persons in (1, 2), "data.persons must be 1 or 2", self.persons)
+        drawing = self.pipeline in ("ctrgcn", "pyskl")
+        need(not self.draw or drawing, "data.draw needs data.pipeline ctrgcn or pyskl", self.pipeline)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from .data.order import Order
+from .data.samplers import Sample
 
 __all__ = [
     "GlobalBatchNorm", "OwnRows", "alone", "any_process", "first", "gather", "gather_rows", "global_norms",
@@ -119,6 +120,10 @@ class OwnRows:
     def next(self) -> torch.Tensor:
         batch = self.order.next()
         return batch[own_rows(len(batch))]
+
+    @property
+    def sample(self) -> Sample:
+        return self.order.sample
 
     def to(self, device: torch.device) -> None:
         self.order.to(device)

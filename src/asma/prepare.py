@@ -15,6 +15,7 @@ from .data import Clips, centre_clips, centre_frames, face_forward, open_clips, 
 from .data.joints import joint_pair
 from .data.mapped import MappedClips
 from .data.pipelines import PIPELINES
+from .data.samplers import Sample
 
 
 class Prepared:
@@ -34,9 +35,14 @@ class Prepared:
         config, joints = self.config, self.clips.skeleton.num_joints
         return len(self.clips), len(self.clips.channels), config.frames, joints, config.persons
 
-    def rows(self, index: NDArray[np.int64]) -> torch.Tensor:
-        """Clips of `index` (B): (B, 3, T, V, M) float32."""
-        return prepare(self.clips, self.config, index)
+    @property
+    def drawn(self) -> bool:
+        """Whether a sample makes a difference."""
+        return self.config.draw
+
+    def rows(self, index: NDArray[np.int64], sample: Sample | None = None) -> torch.Tensor:
+        """Clips of `index` (B): (B, 3, T, V, M) float32, drawn by a sample, or as tests take them."""
+        return prepare(self.clips, self.config, index, sample if self.drawn else None)
 
 
 class Split:
@@ -82,7 +88,9 @@ def open_split(config: DataConfig, skeleton: Skeleton | None = None) -> Split:
     return Split(train, test, config)
 
 
-def prepare(clips: Clips, config: DataConfig, index: ArrayLike | None = None) -> torch.Tensor:
+def prepare(
+    clips: Clips, config: DataConfig, index: ArrayLike | None = None, sample: Sample | None = None
+) -> torch.Tensor:
     """Cut to T frames, place, turn and scale the body, and take the stream: (N, 3, T, V, M) float32.
 
     The score of clips with channels xys stays as it is; they cannot be turned.
@@ -91,12 +99,13 @@ def prepare(clips: Clips, config: DataConfig, index: ArrayLike | None = None) ->
         clips: a set.
         config: how.
         index: the clips as `Clips.subset` takes them, or all.
+        sample: which random draws a pipeline makes; None for what it tests on.
 
     Raises:
         ValueError: the skeleton lacks the joints that the config turns it by, or parents for bones.
     """
     if config.pipeline != "asma":
-        x = PIPELINES[config.pipeline](clips, config.frames, config.persons, index)
+        x = PIPELINES[config.pipeline](clips, config.frames, config.persons, index, sample)
     else:
         x = clips.resample(config.frames, config.persons, index)
         if clips.channels == "xys":

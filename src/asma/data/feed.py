@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from asma.data.order import Order
+from asma.data.samplers import Sample
 
 __all__ = ["Feed", "Rows", "free_bytes"]
 
@@ -33,8 +34,13 @@ class Rows(Protocol):
         """(N, C, T, V, M)."""
         ...
 
-    def rows(self, index: NDArray[np.int64]) -> torch.Tensor:
-        """Clips of `index` (B): (B, C, T, V, M) float32 on the CPU."""
+    @property
+    def drawn(self) -> bool:
+        """Whether a sample makes a difference."""
+        ...
+
+    def rows(self, index: NDArray[np.int64], sample: Sample | None = None) -> torch.Tensor:
+        """Clips of `index` (B), drawn by a sample: (B, C, T, V, M) float32 on the CPU."""
         ...
 
 
@@ -48,7 +54,9 @@ class Given:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.clips.shape)
 
-    def rows(self, index: NDArray[np.int64]) -> torch.Tensor:
+    drawn = False
+
+    def rows(self, index: NDArray[np.int64], sample: Sample | None = None) -> torch.Tensor:
         return self.clips[torch.from_numpy(index)]
 
 
@@ -76,14 +84,18 @@ class Feed:
     """Batches of clips on a device.
 
     A set that fits into half of the device's free memory is put there once, and a batch is one gather of the device.
-    Any other is read ahead: a thread makes the next batches, in pinned memory for a GPU, whose copy runs beside the
-    computation on a stream of its own. Both give the same batches, bit for bit.
+    Any other, and one whose clips are drawn anew in every epoch, is read ahead: a thread makes the next batches, in
+    pinned memory for a GPU, whose copy runs beside the computation on a stream of its own. Both give the same batches,
+    bit for bit.
 
     Args:
         clips: (N, C, T, V, M) float32 on the CPU, or what makes clips when they are asked for.
         order: which clips come when; it is moved to the device if the set is there.
         device: where batches go.
         resident: whether the set is put on the device; None to look at the free memory.
+
+    Raises:
+        ValueError: clips that are drawn in every epoch are to be resident.
 
     Attributes:
         resident: the set on the device, None if it is read ahead.
@@ -104,16 +116,18 @@ class Feed:
         self.order, self.device = order, device
         wanted, free = 4 * int(np.prod(self.source.shape, dtype=object)), free_bytes(device)
         there = isinstance(clips, torch.Tensor) and clips.device == device
+        drawn = self.source.drawn
+        if resident and drawn:
+            raise ValueError("Feed: resident must be off where clips are drawn anew in every epoch, got on")
         if resident is None:
-            resident = there or wanted <= SHARE * free
+            resident = not drawn and (there or wanted <= SHARE * free)
         self.resident: torch.Tensor | None = None
         if resident:
             self.resident = clips.to(device) if isinstance(clips, torch.Tensor) else self._whole()
             self.placement = f"clips: {_size(wanted)} on {device}, where {_size(free)} were free"
         else:
-            self.placement = (
-                f"clips: {_size(wanted)}, {_size(free)} are free on {device}: batches are made ahead of their use"
-            )
+            why = "drawn anew in every epoch" if drawn else f"{_size(free)} are free on {device}"
+            self.placement = f"clips: {_size(wanted)}, {why}: batches are made ahead of their use"
         order.to(device if resident else torch.device("cpu"))
         self.index = torch.empty(0, dtype=torch.int64)
         self._state = order.state()
@@ -208,7 +222,7 @@ class _Reader:
         return found
 
     def _make(self, index: torch.Tensor) -> torch.Tensor:
-        return self.source.rows(index.numpy())
+        return self.source.rows(index.numpy(), self.order.sample)
 
     def _read(self) -> None:
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asma.data.samplers import philox_words
+from asma.data.samplers import Sample, philox_words
 
 __all__ = ["Batches", "Order", "ShardedBatches"]
 
@@ -18,6 +18,11 @@ class Order(Protocol):
 
     def next(self) -> torch.Tensor:
         """(batch,) int64, the clips of the next batch, on the device that `to` named."""
+        ...
+
+    @property
+    def sample(self) -> Sample:
+        """The random draws of the epoch that the last batch is of."""
         ...
 
     def to(self, device: torch.device) -> None:
@@ -35,18 +40,23 @@ class Batches:
     """Index batches, a new permutation for each epoch; the last clips that do not fill a batch are left out."""
 
     def __init__(self, clips: int, batch: int, seed: int, device: torch.device) -> None:
-        self.clips, self.batch, self.device = clips, batch, device
+        self.clips, self.batch, self.seed, self.device = clips, batch, seed, device
         self.generator = torch.Generator().manual_seed(seed)
         self.order = torch.empty(0, dtype=torch.int64, device=device)
-        self.position = 0
+        self.position = self.begun = 0
 
     def next(self) -> torch.Tensor:
         """(batch,) int64 on the device."""
         if self.position + self.batch > len(self.order):
             self.order = torch.randperm(self.clips, generator=self.generator).to(self.device)
-            self.position = 0
+            self.position, self.begun = 0, self.begun + 1
         self.position += self.batch
         return self.order[self.position - self.batch : self.position]
+
+    @property
+    def sample(self) -> Sample:
+        """See `Order`."""
+        return Sample(self.seed, max(self.begun - 1, 0))
 
     def to(self, device: torch.device) -> None:
         """See `Order`."""
@@ -54,12 +64,14 @@ class Batches:
 
     def state(self) -> dict[str, Any]:
         """See `Order`."""
-        return {"generator": self.generator.get_state(), "order": self.order.cpu(), "position": self.position}
+        where = {"position": self.position, "begun": self.begun}
+        return {"generator": self.generator.get_state(), "order": self.order.cpu(), **where}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Order`."""
         self.generator.set_state(state["generator"])
         self.order, self.position = state["order"].to(self.device), state["position"]
+        self.begun = state.get("begun", 0)  # checkpoints from before epochs were counted are of runs that draw nothing
 
 
 class ShardedBatches:
@@ -99,6 +111,11 @@ class ShardedBatches:
         self.device = torch.device("cpu")
         self.epoch = self.position = 0
         self.order = self._order()
+
+    @property
+    def sample(self) -> Sample:
+        """See `Order`."""
+        return Sample(self.seed, self.epoch)
 
     @property
     def steps(self) -> int:
