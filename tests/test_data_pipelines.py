@@ -169,6 +169,50 @@ def test_pipelines_follow_the_projects(people, name, frames):
         np.testing.assert_allclose(out[number], by_loops(raw(people, number), frames), atol=2e-5, err_msg=str(number))
 
 
+def pyskl_2d_by_loops(clip, frames, picture):
+    """PreNormalize2D with scores appended, mode "fix" or (without a picture) "auto", then the frames of tests."""
+    seen = [(clip[place][0], clip[place][1]) for place in np.ndindex(clip.shape[:3]) if clip[place][2] > 0.01]
+    middle, half = [0, 0], [1, 1]
+    if picture != (0, 0):
+        middle = half = [picture[0] / 2, picture[1] / 2]
+    elif seen:
+        high, low = np.max(seen, 0), np.min(seen, 0)
+        if high[0] - low[0] > 10 and high[1] - low[1] > 10:
+            middle, half = (high + low) / 2, (high - low) / 2
+    out = np.zeros(clip.shape)
+    for place in np.ndindex(clip.shape[:3]):
+        x, y, score = clip[place]
+        out[place] = [(x - middle[0]) / half[0], (y - middle[1]) / half[1], score] if score > 0.01 else [0, 0, score]
+    return out[:, frames_of_tests(clip.shape[1], frames)].transpose(3, 1, 2, 0)
+
+
+@pytest.mark.parametrize("picture", [(1920, 1080), (340, 256), (0, 0)])
+def test_clips_of_pictures_follow_pyskl(tmp_path, picture):
+    """People who come and go, joints that were hardly seen, a clip that hardly spreads, one of nobody."""
+    rng = np.random.default_rng(1)
+    coco, clips = Skeleton.builtin("coco17"), [Clip("nobody", 3, ())]
+    for number, length in enumerate((1, 7, 30, 64, 90)):
+        x = rng.uniform(0, (1920, 1080, 1), (2, length, 17, 3)).astype(np.float32)
+        x[rng.random((2, length, 17)) < 0.2, 2] = 0.004
+        x[..., :2] *= 0.004 if number == 2 else 1
+        tracks = (Track(0, 0, x[0]), Track(1, length // 3, x[1, : length - length // 3]))
+        clips.append(Clip(f"c{number}", length, tracks[: 1 + number % 2]))
+    store = open_store(stores.write(tmp_path / "s", clips, Header("t", coco, "xys", ())))
+    out = pyskl(store, 40, 2, picture=picture)
+    assert out.dtype == np.float32 and out.flags.c_contiguous
+    for number in range(len(store)):
+        whole = np.zeros((2, store.lengths[number], 17, 3), np.float32)
+        found = store.clip(number)
+        whole[: len(found)] = found
+        np.testing.assert_allclose(out[number], pyskl_2d_by_loops(whole, 40, picture), rtol=1e-5, atol=1e-4)
+    config = DataConfig(pipeline="pyskl", frames=40, persons=2, picture=picture)
+    assert np.array_equal(prepare(store, config).numpy(), out)
+    index = [4, 2, 4]
+    drawn = pyskl(store, 40, 2, sample=Sample(3, 1), picture=picture)
+    assert np.array_equal(pyskl(store, 40, 2, index, Sample(3, 1), picture), drawn[index])
+    assert not np.array_equal(drawn, out)
+
+
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_clip_does_not_depend_on_the_others(people, name, monkeypatch):
     whole = PIPELINES[name](people, 16, 2, sample=Sample(3, 1))
@@ -210,8 +254,9 @@ def test_other_layouts_by_the_names_of_their_joints(layout):
 def test_what_cannot_be_prepared_is_refused(tmp_path, people):
     scores = open_store(stores.write(tmp_path / "s", [stores.clip(0)], Header("t", stores.CHAIN, "xys", ("a",))))
     for name, pipeline in PIPELINES.items():
-        with pytest.raises(ValueError, match=f"{name}: (clips must have channels xyz, got xys|the skeleton chain)"):
-            pipeline(scores, 4)
+        if name != "pyskl":
+            with pytest.raises(ValueError, match=f"{name}: (clips must have channels xyz, got xys|the skeleton chain)"):
+                pipeline(scores, 4)
         for frames, persons in ((0, 1), (2.0, 1), (True, 1), (4, 0)):
             with pytest.raises(ValueError, match=f"{name}: (frames|persons) must be"):
                 pipeline(people, frames, persons)
@@ -219,6 +264,11 @@ def test_what_cannot_be_prepared_is_refused(tmp_path, people):
             pipeline(people, 4, 1, [19])
     with pytest.raises(ValueError, match="pyskl: persons must be 1 or 2, got 3"):
         pyskl(people, 4, 3)
+    for picture in ((-1, 5), (640, 0)):
+        with pytest.raises(ValueError, match="pyskl: picture must be a width and a height, or 0 and 0 for none, got"):
+            pyskl(scores, 4, picture=picture)
+        with pytest.raises(ValueError, match="data.picture must be a width and a height, or 0 and 0, got"):
+            DataConfig(picture=picture)
     assert ctrgcn(people, 4, 3).shape[-1] == pstl(people, 4, 3).shape[-1] == 3
 
 

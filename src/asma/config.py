@@ -43,6 +43,9 @@ class DataConfig:
     draw: bool = field(default=False, metadata=LATER)
     """Pretrain on crops (ctrgcn) or frames (pyskl) that are drawn anew in every epoch, as those projects train. The
     processor then makes clips ahead of their use, and they are not kept on the device."""
+    picture: tuple[int, int] = field(default=(1920, 1080), metadata=LATER)
+    """Width and height of the pictures that 2D clips are of, by which pyskl places and scales them; 0 0 for the range
+    of each clip's own joints. The default is pyskl's and NTU RGB+D's."""
     centre: Literal["frame", "clip", "none"] = "frame"
     """Put the skeleton's centre joint at 0 in every frame, in the first frame, or leave it."""
     face: Literal["shoulders", "hips", "none"] = "shoulders"
@@ -57,6 +60,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         need(self.frames >= 2, "data.frames must be at least 2", self.frames)
         need(self.persons in (1, 2), "data.persons must be 1 or 2", self.persons)
+        sides = len(self.picture) == 2 and (min(self.picture) > 0 or self.picture == (0, 0))
+        need(sides, "data.picture must be a width and a height, or 0 and 0", self.picture)
         drawing = self.pipeline in ("ctrgcn", "pyskl")
         need(not self.draw or drawing, "data.draw needs data.pipeline ctrgcn or pyskl", self.pipeline)
 

@@ -14,7 +14,7 @@ from .config import DataConfig
 from .data import Clips, centre_clips, centre_frames, face_forward, open_clips, scale_body
 from .data.joints import joint_pair
 from .data.mapped import MappedClips
-from .data.pipelines import PIPELINES
+from .data.pipelines import PIPELINES, pyskl
 from .data.samplers import Sample
 
 
@@ -104,7 +104,9 @@ def prepare(
     Raises:
         ValueError: the skeleton lacks the joints that the config turns it by, or parents for bones.
     """
-    if config.pipeline != "asma":
+    if config.pipeline == "pyskl":
+        x = pyskl(clips, config.frames, config.persons, index, sample, config.picture)
+    elif config.pipeline != "asma":
         x = PIPELINES[config.pipeline](clips, config.frames, config.persons, index, sample)
     else:
         x = clips.resample(config.frames, config.persons, index)

@@ -30,6 +30,12 @@ BLOCK_BYTES = 1 << 20
 """Of padded clips that are worked on at a time: what the processor's cache holds."""
 CLOSE = 1e-8
 """numpy.isclose's distance from 0, by which pyskl says that nobody is in a frame."""
+PICTURE = (1920, 1080)
+"""Width and height that pyskl takes where a clip does not tell: NTU RGB+D's."""
+SEEN = 0.01
+"""Score above which pyskl takes a joint for seen."""
+WIDE = 10
+"""Pixels that joints must spread over, in both directions, to be scaled by their range."""
 TINY = 1e-6
 
 Float = NDArray[np.float32]
@@ -123,28 +129,42 @@ def ctrgcn(
 
 
 def pyskl(
-    clips: Clips, frames: int = 100, persons: int = 2, index: ArrayLike | None = None, sample: Sample | None = None
+    clips: Clips,
+    frames: int = 100,
+    persons: int = 2,
+    index: ArrayLike | None = None,
+    sample: Sample | None = None,
+    picture: tuple[int, int] = PICTURE,
 ) -> Float:
     """Spine to z and shoulders to x by the first frame, joint 1 of it at 0; then T frames drawn evenly.
 
     Only the frames with the person who is in more of them are kept, and that person comes first. Of 25 joints, joint 1
     is the centre, of others the last one.
 
-    Source: pyskl, datasets/pipelines/pose_related.py (PreNormalize3D) and sampling.py (UniformSample).
+    Of clips of pictures (xys), all frames are kept, the picture's middle comes to 0, its edges to -1 and 1, and joints
+    with a score of at most 0.01 to 0; scores stay. Where no size of the picture is given, the range of each clip's own
+    joints stands for it, if it is more than 10 pixels in both directions.
+
+    Source: pyskl, datasets/pipelines/pose_related.py (PreNormalize3D, PreNormalize2D with mode "fix" or "auto") and
+    sampling.py (UniformSample).
 
     Args:
-        clips: a set with coordinates xyz.
+        clips: a set.
         frames: T.
-        persons: M, 1 or 2, the first persons of each clip.
+        persons: M, the first persons of each clip; 1 or 2 where the coordinates are xyz.
         index: the clips as `subset` takes them, or all.
         sample: which random frames; None for those that pyskl tests on.
+        picture: width and height in pixels, (0, 0) for none; for clips with channels xys.
 
     Returns:
         (N, 3, T, V, M) float32, contiguous.
 
     Raises:
-        ValueError: the channels are not xyz, persons is not 1 or 2, or the skeleton has no spine or no shoulders.
+        ValueError: of xyz, persons is not 1 or 2, or the skeleton has no spine or no shoulders; of xys, the picture has
+            a side that is negative, or only one.
     """
+    if clips.channels == "xys":
+        return _of_pictures(clips, frames, persons, index, sample, picture)
     if persons not in (1, 2):
         raise ValueError(f"pyskl: persons must be 1 or 2, got {persons!r}")
     bottom, top = spine("pyskl", clips.skeleton)
@@ -172,6 +192,39 @@ def pyskl(
     return _in_blocks("pyskl", clips, frames, persons, index, steps, read=2)
 
 
+def _of_pictures(
+    clips: Clips,
+    frames: int,
+    persons: int,
+    index: ArrayLike | None,
+    sample: Sample | None,
+    picture: tuple[int, int],
+) -> Float:
+    if min(picture) < 0 or (picture[0] == 0) != (picture[1] == 0):
+        raise ValueError(f"pyskl: picture must be a width and a height, or 0 and 0 for none, got {picture}")
+    half = np.array(picture, np.float32) / 2
+
+    def steps(x: Float, number: NDArray[np.int64]) -> Float:
+        seen = x[..., 2:] > SEEN
+        middle, scale = (half, half) if half.any() else _ranges(x[..., :2], seen)
+        x[..., :2] = np.where(seen, (x[..., :2] - middle) / scale, 0)
+        length = clips.lengths[number]
+        times = even_test_frames(length, frames) if sample is None else even_frames(length, frames, sample, number)
+        return take_frames(x, times)
+
+    return _in_blocks("pyskl", clips, frames, persons, index, steps, channels="xys")
+
+
+def _ranges(x: Float, seen: NDArray[np.bool_]) -> tuple[Float, Float]:
+    """Middle and half of the range of the joints that are seen, (B, 1, 1, 1, 2); 0 and 1 where it is too small."""
+    axes = (1, 2, 3)
+    high = np.where(seen, x, -np.inf).max(axes, keepdims=True, initial=-np.inf)
+    low = np.where(seen, x, np.inf).min(axes, keepdims=True, initial=np.inf)
+    wide = (high - low > WIDE).all(-1, keepdims=True)
+    high, low = np.where(wide, high, 1), np.where(wide, low, -1)
+    return (high + low) / 2, (high - low) / 2
+
+
 PIPELINES: dict[str, Pipeline] = {"pstl": pstl, "ctrgcn": ctrgcn, "pyskl": pyskl}
 
 
@@ -183,12 +236,13 @@ def _in_blocks(
     index: ArrayLike | None,
     steps: Callable[[Float, NDArray[np.int64]], Float],
     read: int = 1,
+    channels: str = "xyz",
 ) -> Float:
     """The steps over all clips, those of like lengths together so that little is padded.
 
     They see at least `read` persons, of whom the first `persons` are kept."""
-    if clips.channels != "xyz":
-        raise ValueError(f"{where}: clips must have channels xyz, got {clips.channels}")
+    if clips.channels != channels:
+        raise ValueError(f"{where}: clips must have channels {channels}, got {clips.channels}")
     for name, value in (("frames", frames), ("persons", persons)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{where}: {name} must be a positive integer, got {value!r}")
