@@ -35,9 +35,7 @@ TARGETS = {"MB/s": 150, "ratio": 100, "seconds": 120}
 def measure(gigabytes: float, scratch: Path) -> dict[str, Any]:
     """Generate text, check the parser on it, and time it; the text is deleted in the end."""
     wanted = int(gigabytes * 1e9)
-    free = shutil.disk_usage(scratch).free
-    if free < 2 * wanted:
-        raise SystemExit(f"bench.data: {scratch} must have {2 * wanted:,} bytes free, it has {free:,}")
+    machine.need_room(scratch, 2 * wanted)
     folder = Path(tempfile.mkdtemp(prefix="bench-ntu-", dir=scratch))
     try:
         files = generate(folder, wanted)
@@ -103,15 +101,6 @@ def parse_all(files: Sequence[Path], threads: int) -> None:
         parse(files[begin : begin + BLOCK], threads)
 
 
-def forget(files: Sequence[Path]) -> None:
-    """Let the files leave the page cache, so that the disk is read."""
-    os.sync()
-    for file in files:
-        handle = os.open(file, os.O_RDONLY)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(handle)
-
-
 def seconds_of(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """The median."""
     times = []
@@ -136,7 +125,7 @@ def timings(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
     source = ntu.open_source(folder, clean=CleanUp())
     parts = source.parts[: max(1, DIFFERENT // BLOCK)]
     whole = seconds_of(lambda: [list(source.read(part)) for part in parts]) / min(len(files), len(parts) * BLOCK)
-    forget(files)
+    machine.forget(files)
     rows["asma._host, 2 threads, from the disk"] = size / seconds_of(lambda: parse_all(files, 2), rounds=1)
     return {
         "files": len(files),
@@ -154,8 +143,7 @@ def markdown(results: dict[str, Any]) -> str:
         "## NTU's .skeleton text",
         "",
         f"{results['files']:,} generated files, {results['bytes'] / 1e9:.2f} GB, {DIFFERENT} different clips; in the "
-        f"page cache but for the last row; medians of {ROUNDS}. Others kept the "
-        f"processors {100 * results['busy_before']:.0f} % busy before. "
+        f"page cache but for the last row; medians of {ROUNDS}. {machine.busy_said(results)}"
         "A gate ran before: every number is Python's, bit for bit.",
         "",
         "| reader | MB/s | one thread of ours is |",

@@ -1,13 +1,11 @@
-"""`python -m bench.data_store`: the store at a million clips, against an npz of the same, and at NTU RGB+D's sizes.
+"""The store at a million clips, against an npz of the same, and at NTU RGB+D's sizes.
 
-Writes bench/results/<device>-data-store.json and .md, prints the table. It needs 6 GB on the disk of --folder, which
-it takes back, and about five minutes. Every figure is of a process of its own; "cold" is after the system was asked to
-forget the files (posix_fadvise), which it does for what is on the disk.
+It needs 6 GB of scratch, which it takes back, and about five minutes. Every figure is of a process of its own; "cold"
+is after the system was asked to forget the files (posix_fadvise), which it does for what is on the disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -27,10 +25,16 @@ from asma_kernels import Skeleton
 
 from . import machine
 
-RESULTS = Path(__file__).parent / "results"
 NTU = Skeleton.builtin("ntu25")
 HEADER = Header("made", NTU, "xyz", tuple(f"class {number}" for number in range(60)), "subject-odd-even")
 SEED = 0
+SHORT, LONG = 4, 12
+"""Frames of a clip of the large set."""
+ROOM = 6000
+"""Bytes of scratch for a clip: the store, the npz and what is written beside it."""
+NTU_CLIPS = 4000
+WARM, COLD, USED = 5, 3, 3
+"""How often each figure is taken."""
 
 
 def lengths_of(clips: int, low: int, high: int) -> np.ndarray:
@@ -47,6 +51,11 @@ def many(clips: int, low: int, high: int, second: float) -> Iterator[Clip]:
         if number * 0.618034 % 1 < second:
             tracks.append(Track(1, 0, pool[begin // 2 : begin // 2 + length]))
         yield Clip(f"S{number:07d}", length, tuple(tracks), number % 60, number % 40, number % 3, source="bench")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Of a store, or of an npz and its json."""
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path, path.with_suffix(".json")]
 
 
 def write_store(path: Path, clips: Iterator[Clip]) -> None:
@@ -69,15 +78,6 @@ def write_npz(path: Path, clips: int, low: int, high: int) -> None:
     save_clips(
         path, ClipSet(data, offsets, numbers % 60, numbers % 40, numbers % 3, names, HEADER.classes, NTU, "made")
     )
-
-
-def forget(path: Path) -> None:
-    """Ask the system to drop what it holds of the files in memory."""
-    for file in [path, path.with_suffix(".json")] if path.is_file() else path.rglob("*"):
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
 
 
 def resident_bytes() -> int:
@@ -133,7 +133,7 @@ TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {"opened": opened, "used": 
 
 
 def in_a_process(task: str, path: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.data_store", "--task", task, "--folder", str(path)]
+    command = [sys.executable, "-m", "bench.data_store", task, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -143,50 +143,59 @@ def medians(task: str, path: Path, runs: int, cold: bool = False) -> dict[str, A
     found = []
     for _ in range(runs):
         if cold:
-            forget(path)
+            machine.forget(files_of(path))
         found.append(in_a_process(task, path))
     return {key: statistics.median(each[key] for each in found) for key in found[0]}
 
 
-def measure(folder: Path, clips: int) -> dict[str, Any]:
-    """All figures; seconds, bytes and clips a second."""
-    low, high = 4, 12
+def measure(clips: int, scratch: Path) -> dict[str, Any]:
+    """All figures; seconds, bytes and clips a second. What is written is deleted in the end."""
+    machine.need_room(scratch, clips * ROOM)
+    with tempfile.TemporaryDirectory(prefix="bench-store-", dir=scratch) as folder:
+        return timings(clips, Path(folder))
+
+
+def timings(clips: int, folder: Path) -> dict[str, Any]:
     store, npz, ntu = folder / "store", folder / "set.npz", folder / "ntu"
-    rows: dict[str, Any] = {"clips": clips}
-    rows["write store"] = seconds_of(lambda: write_store(store, many(clips, low, high, 0)))
-    rows["write npz"] = seconds_of(lambda: write_npz(npz, clips, low, high))
-    index = np.random.default_rng(2).integers(0, clips, 500)
-    same = np.array_equal(open_store(store).resample(20, index=index), load_clips(npz).resample(20, index=index))
-    if not same:
-        raise SystemExit("the store and the npz must hold the same clips, and do not")
-    sizes = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    rows: dict[str, Any] = {"clips": clips, "numpy": np.__version__, "busy_before": machine.busy()}
+    rows["write store"] = seconds_of(lambda: write_store(store, many(clips, SHORT, LONG, 0)))
+    rows["write npz"] = seconds_of(lambda: write_npz(npz, clips, SHORT, LONG))
+    check(store, npz)
+    sizes = sum(file.stat().st_size for file in files_of(store))
     rows["bytes"] = {"store": sizes, "npz": npz.stat().st_size}
     rows["shards"] = len(open_store(store).shards)
     for name, path in (("store", store), ("npz", npz)):
         rows[name] = {
-            "warm": medians("opened", path, 5),
-            "cold": medians("opened", path, 3, cold=True),
-            "used": medians("used", path, 1 if name == "npz" else 3),
+            "warm": medians("opened", path, WARM),
+            "cold": medians("opened", path, COLD, cold=True),
+            "used": medians("used", path, 1 if name == "npz" else USED),
         }
     rows["verify"] = sizes / seconds_of(lambda: verify_store(store))
-    write_store(ntu, many(4000, 50, 120, 0.25))
-    rows["ntu"] = medians("used", ntu, 3) | {"pipelines": in_a_process("prepared", ntu)}
+    write_store(ntu, many(NTU_CLIPS, 50, 120, 0.25))
+    rows["ntu"] = {"clips": NTU_CLIPS} | medians("used", ntu, USED) | {"pipelines": in_a_process("prepared", ntu)}
     return rows
+
+
+def check(store: Path, npz: Path) -> None:
+    """The gate: nothing is timed unless both hold the same clips."""
+    one, other = open_store(store), load_clips(npz)
+    index = np.random.default_rng(2).integers(0, len(one), 500)
+    if len(one) != len(other) or not np.array_equal(one.resample(20, index=index), other.resample(20, index=index)):
+        raise SystemExit("bench.data: the store and the npz must hold the same clips, and do not")
 
 
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
-def markdown(results: dict[str, Any]) -> str:
-    rows, facts = results["rows"], results["facts"]
+def markdown(rows: dict[str, Any]) -> str:
     store, npz = rows["store"], rows["npz"]
     lines = [
-        f"# The store on {facts['device']}",
+        "## The store",
         "",
-        f"`{results['command']}`, {results['date']}; NumPy {results['numpy']}, Python {facts['python']}, one thread. "
-        f"{rows['clips']:,} clips of 4 to 12 frames of 25 joints, {rows['bytes']['store'] / 1e9:.2f} GB in "
-        f"{rows['shards']} shards; the npz has the same clips. Medians.",
+        f"{rows['clips']:,} clips of {SHORT} to {LONG} frames of 25 joints, {rows['bytes']['store'] / 1e9:.2f} GB in "
+        f"{rows['shards']} shards; the npz has the same clips, which a gate looked at before. {machine.busy_said(rows)}"
+        f"NumPy {rows['numpy']}, one thread, medians.",
         "",
         "| | store | npz |",
         "|---|---|---|",
@@ -205,37 +214,19 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["", f"`verify_store`: {rows['verify'] / 1e6:,.0f} MB/s of everything it checks.", ""]
     ntu = rows["ntu"]
     lines.append(
-        "A store of 4,000 clips of 50 to 120 frames, a quarter with two persons: a random clip "
+        f"A store of {ntu['clips']:,} clips of 50 to 120 frames, a quarter with two persons: a random clip "
         f"{milliseconds(ntu['a random clip'])}, a batch of 64 resampled to 64 frames and two persons "
         f"{milliseconds(ntu['batch of 64 resampled'])}. All of them at 64 frames and two persons, clips a second: "
         + ", ".join(f"{name} {rate:,.0f}" for name, rate in ntu["pipelines"].items())
         + "."
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.data_store", description="measure the store")
-    parser.add_argument("--clips", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where files are made")
-    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.task:
-        print(json.dumps(TASKS[options.task](options.folder)))
-        return
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        rows = measure(Path(folder), options.clips)
-    results = {
-        "command": " ".join(["python -m bench.data_store", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "facts": machine.facts(),
-        "numpy": np.__version__,
-        "rows": rows,
-    }
-    out = RESULTS / f"{machine.device_name()}-data-store.json"
-    out.write_text(json.dumps(results, indent=1) + "\n")
-    out.with_suffix(".md").write_text(markdown(results))
-    print(markdown(results) + f"written: {out}, {out.with_suffix('.md').name}")
+    """A task of `in_a_process`."""
+    task, path = sys.argv[1:]
+    print(json.dumps(TASKS[task](Path(path))))
 
 
 if __name__ == "__main__":

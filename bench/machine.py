@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,12 @@ def busy(seconds: float = 2.0) -> float:
     return 1 - idle / max(sum(passed), 1)
 
 
+def busy_said(results: dict[str, Any]) -> str:
+    """A sentence on results' "busy_before"; empty for those from before it was measured."""
+    share = results.get("busy_before")
+    return "" if share is None else f"Others kept the processors {100 * share:.0f} % busy before. "
+
+
 def limits() -> dict[str, float]:
     """Bytes and flops a second of the present number of threads: a copy in memory, one of the clips' size (it stays in
     the last cache), and a float32 matrix product of PyTorch's BLAS."""
@@ -70,6 +78,22 @@ def limits() -> dict[str, float]:
         "cached_copy_bytes": 8 * clips.numel() / best(lambda: to_clips.copy_(clips), 200),
         "flops": 2 * 1536**3 / best(lambda: a @ b),
     }
+
+
+def need_room(folder: Path, wanted: int) -> None:
+    """End here unless so many bytes are free in a folder."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise SystemExit(f"bench.data: {folder} must have {wanted:,} bytes free, it has {free:,}")
+
+
+def forget(files: Iterable[Path]) -> None:
+    """Let files leave the page cache, so that they are read from the disk."""
+    os.sync()
+    for file in files:
+        handle = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
 
 
 def _status(field: str) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("asma._host", reason="asma._host was not built: Python.h is needed for it")
-from bench import data, data_ntu, ntu_plain  # noqa: E402
+from asma.data import builtin_clips, save_clips  # noqa: E402
+from bench import data, data_ntu, data_store, ntu_plain  # noqa: E402
 
 
 def run(monkeypatch, *arguments):
@@ -40,6 +41,33 @@ def test_wrong_numbers_are_not_timed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_store(tmp_path, monkeypatch, capsys):
+    """Tasks in this process, but for one."""
+    in_a_process = data_store.in_a_process
+    monkeypatch.setattr(data_store, "in_a_process", lambda task, path: data_store.TASKS[task](path))
+    monkeypatch.setattr(data_store, "NTU_CLIPS", 210)
+    monkeypatch.setattr(data_store.machine, "busy", lambda: 0.25)
+    run(monkeypatch, "--only", "store", "--clips", "600", "--scratch", tmp_path, "--out", tmp_path / "made.json")
+    rows = json.loads((tmp_path / "made.json").read_text())["parts"]["store"]
+    assert rows["clips"] == 600 and rows["bytes"]["store"] > 600 * 4 * 300
+    assert all(rate > 0 for rate in rows["ntu"]["pipelines"].values()) and len(rows["ntu"]["pipelines"]) == 4
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["made.json", "made.md"]
+    assert "25 % busy" in (tmp_path / "made.md").read_text()
+    assert "| open, cold |" in (tmp_path / "made.md").read_text() and "600 clips of 4 to 12" in capsys.readouterr().out
+    data_store.write_store(tmp_path / "store", data_store.many(20, 4, 12, 0))
+    assert in_a_process("opened", tmp_path / "store").keys() == {"open", "first clip", "memory"}
+
+
+def test_other_clips_are_not_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_store.machine, "busy", lambda: 0.0)
+    monkeypatch.setattr(data_store, "write_npz", lambda path, *_: save_clips(path, builtin_clips(0, 3, 1, 1, 1)))
+    with pytest.raises(SystemExit, match="the store and the npz must hold the same clips, and do not"):
+        data_store.measure(3, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_that_is_too_small(tmp_path):
     with pytest.raises(SystemExit, match=r"must have [\d,]+ bytes free, it has [\d,]+"):
         data_ntu.measure(1e9, tmp_path)
+    with pytest.raises(SystemExit, match=r"must have [\d,]+ bytes free, it has [\d,]+"):
+        data_store.measure(10**12, tmp_path)
