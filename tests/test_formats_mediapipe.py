@@ -125,5 +125,5 @@ def test_round_trip(clips, tmp_path_factory):
 
 
 def test_other_skeletons_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the format holds 'mediapipe33' of xyz, got 'ntu25' of xyz"):
+    with pytest.raises(ValueError, match="the format holds the layout mediapipe33 of xyz, got 'ntu25' of xyz"):
         mediapipe.write([random_clip()], header(), tmp_path / "set")

@@ -148,5 +148,7 @@ def test_persons_without_a_first_one_are_refused(tmp_path):
     clip = random_clip("a", layout="coco17", persons=2)
     with pytest.raises(ValueError, match="clip 'a': persons must be numbered from 0 without a gap"):
         openpose.write([dataclasses.replace(clip, tracks=clip.tracks[1:])], header("coco17", "xys"), tmp_path / "set")
-    with pytest.raises(ValueError, match="the format holds openpose25, openpose18, coco17 of xys, got 'ntu25' of xyz"):
+    with pytest.raises(
+        ValueError, match="the format holds the layout openpose25 or openpose18 or coco17 of xys, got 'ntu25' of xyz"
+    ):
         openpose.write([random_clip()], header(), tmp_path / "set")

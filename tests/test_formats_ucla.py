@@ -87,7 +87,7 @@ def test_what_is_written_is_what_others_load(tmp_path):
 
 @pytest.mark.parametrize("layout", ["utd20", "ntu25"])
 def test_joints_in_another_order_are_refused(layout, tmp_path):
-    with pytest.raises(ValueError, match=f"the format holds the layout 'ucla20' of xyz, got '{layout}'"):
+    with pytest.raises(ValueError, match=f"the format holds the layout ucla20 of xyz, got '{layout}'"):
         ucla.write([random_clip("a1_s1_t1", layout=layout)], header(layout), tmp_path / "set")
 
 

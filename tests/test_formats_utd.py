@@ -118,7 +118,7 @@ def test_names_that_do_not_tell_the_class_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("layout", ["ucla20", "ntu25"])
 def test_joints_in_another_order_are_refused(layout, tmp_path):
-    with pytest.raises(ValueError, match=f"the format holds the layout 'utd20' of xyz, got '{layout}'"):
+    with pytest.raises(ValueError, match=f"the format holds the layout utd20 of xyz, got '{layout}'"):
         utd.write([random_clip("a1_s1_t1", layout=layout)], header(layout), tmp_path / "set")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from asma.data._clip_checks import checked_fields
 from asma.data.clips import ClipSet
 from asma.data.header_json import header_to_json, need_keys, read_json, skeleton_of_json
+from asma.data.source import Header
 from asma.files import sync
 
 __all__ = ["load_clips", "save_clips"]
@@ -95,7 +96,7 @@ def save_clips(path: str | os.PathLike[str], clips: ClipSet) -> None:
     if not npz_path.parent.is_dir():
         raise FileNotFoundError(f"save_clips: the folder must exist, {str(npz_path.parent)!r} is none")
     arrays = {key: getattr(clips, key) for key in (*KEYS, "view")}
-    header = header_to_json(clips.title, clips.classes, clips.skeleton, clips.usual_split)
+    header = header_to_json(Header(clips.title, clips.skeleton, clips.channels, clips.classes, clips.usual_split))
     if clips.splits:
         arrays["splits"] = np.stack(list(clips.splits.values()))
         header["splits"] = list(clips.splits)

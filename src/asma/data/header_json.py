@@ -1,7 +1,7 @@
 """What a set of clips says of itself in JSON: its title, classes, skeleton and usual split. The same in every format.
 
 Keys: `name` (of the set), `classes`, `joints` (their names), `edges` and `centre`, perhaps `split` (the usual one),
-`layout`, `flip` and `parents`; others are left to the format.
+`layout`, `flip`, `parents` and `channels`; others are left to the format.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asma.data.source import Header
 from asma_kernels.layouts import LAYOUTS
 from asma_kernels.skeleton import Skeleton
 
@@ -22,15 +23,17 @@ LARGEST = 1 << 28
 """Bytes of a JSON file of ours, at most: what is larger was not written by us."""
 
 
-def header_to_json(title: str, classes: Sequence[str], skeleton: Skeleton, usual_split: str) -> dict[str, Any]:
+def header_to_json(header: Header) -> dict[str, Any]:
     """Plain values, from which `skeleton_of_json` and the keys make the same again."""
+    skeleton = header.skeleton
     return {
-        "name": title,
-        "classes": list(classes),
+        "name": header.title,
+        "classes": list(header.classes),
+        "channels": header.channels,
         "joints": skeleton.names,
         "edges": skeleton.edges,
         "centre": skeleton.centre,
-        "split": usual_split,
+        "split": header.usual_split,
         "layout": skeleton.name,
         "flip": skeleton.flip_joints,
         "parents": skeleton.parent_joints,

@@ -119,7 +119,6 @@ def file_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 def contents_to_json(contents: Contents) -> dict[str, Any]:
     """Plain values for store.json."""
-    header = contents.header
     shards = [
         {
             "folder": shard.folder,
@@ -138,8 +137,7 @@ def contents_to_json(contents: Contents) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        **header_to_json(header.title, header.classes, header.skeleton, header.usual_split),
-        "channels": header.channels,
+        **header_to_json(contents.header),
         "dtype": contents.dtype,
         "provenance": dict(contents.provenance),
         "shards": shards,

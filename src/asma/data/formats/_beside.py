@@ -173,9 +173,7 @@ class Notes:
 
     def text(self) -> str:
         """What asma.json is to hold."""
-        header = self._header
-        told = header_to_json(header.title, header.classes, header.skeleton, header.usual_split)
-        told["channels"] = header.channels
+        told = header_to_json(self._header)
         return dump_json(told | ({"clips": self._clips} if self._clips else {}))
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from asma.data.source import Clip, Header, LeftOut, Track
 
-__all__ = ["checked_clip", "clip_of", "padded", "tracks_of"]
+__all__ = [
+    "checked_clip", "clip_of", "need_joints", "need_label", "need_layout", "one_person", "padded", "tracks_of",
+]  # fmt: skip
 
 
 def clip_of(
@@ -61,6 +63,35 @@ def tracks_of(data: NDArray[np.float32], present: NDArray[np.bool_]) -> tuple[Tr
         for begin, end in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
             tracks.append(Track(person, begin, np.array(data[begin:end, person], np.float32)))
     return tuple(tracks)
+
+
+def need_joints(where: str, header: Header, joints: int) -> None:
+    """
+    Raises:
+        ValueError: what is to be written has not so many joints of xyz.
+    """
+    if header.skeleton.num_joints != joints or header.channels != "xyz":
+        found = f"{header.skeleton.num_joints} of {header.channels}"
+        raise ValueError(f"{where}: the format holds {joints} joints of xyz, got {found}")
+
+
+def need_layout(where: str, header: Header, channels: str, *names: str) -> None:
+    """
+    Raises:
+        ValueError: what is to be written is of no layout of these names, or of other channels.
+    """
+    if header.skeleton.name not in names or header.channels != channels:
+        found = f"{header.skeleton.name!r} of {header.channels}"
+        raise ValueError(f"{where}: the format holds the layout {' or '.join(names)} of {channels}, got {found}")
+
+
+def need_label(where: str, clip: Clip) -> None:
+    """
+    Raises:
+        ValueError: the clip has no label.
+    """
+    if clip.label < 0:
+        raise ValueError(f"{where}: clip {clip.name!r}: the format needs a label, got none")
 
 
 def checked_clip(where: str, clip: Clip, header: Header) -> Clip:
@@ -124,4 +155,16 @@ def padded(
         data[track.start : track.start + len(track.data), track.person] = track.data
     if not tail and not data[-1].any():
         raise ValueError(f"{place}: the format pads with zeros, so somebody must be in the last frame, got nobody")
+    return data
+
+
+def one_person(where: str, clip: Clip, header: Header) -> NDArray[np.float32]:
+    """A clip as formats write it that have no zeros for nobody: (T, V, C).
+
+    Raises:
+        ValueError: what `padded` refuses, a second person, or a frame without anybody.
+    """
+    data = padded(where, clip, header, persons=1)[:, 0]
+    if not data.any((1, 2)).all():
+        raise ValueError(f"{where}: clip {clip.name!r}: somebody must be there in every frame")
     return data

@@ -32,7 +32,7 @@ from asma.data.formats._files import looking, new_files
 from asma.data.formats._names import class_names
 from asma.data.formats._npy import StoredArray, array_in_archive, members_of, write_npy_header
 from asma.data.formats._sides import side_of_clip, sides_of
-from asma.data.formats._tracks import clip_of, padded
+from asma.data.formats._tracks import clip_of, need_joints, need_label, padded
 from asma.data.source import Clip, Header, LeftOut
 
 __all__ = ["CtrgcnSource", "open_source", "recognise", "write"]
@@ -154,9 +154,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
     target, sides = Path(path), sides_of(header)
     if target.suffix != ".npz":
         raise ValueError(f"{FORMAT}: a file must end in .npz, got {target.name!r}")
-    if header.skeleton.num_joints != JOINTS or header.channels != "xyz":
-        found = f"{header.skeleton.num_joints} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds {JOINTS} joints of xyz, got {found}")
+    need_joints(FORMAT, header, JOINTS)
     notes = Notes(FORMAT, header)
     labels: tuple[list[int], list[int]] = ([], [])
     with new_files(FORMAT, target, beside_file(target)) as (file, beside), ExitStack() as stack:
@@ -186,8 +184,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
 
 def _rows_of(clip: Clip, header: Header) -> NDArray[np.float32]:
     """(300, 150)."""
-    if clip.label < 0:
-        raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format needs a label, got none")
+    need_label(FORMAT, clip)
     if clip.frames > FRAMES:
         raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format holds {FRAMES} frames, got {clip.frames}")
     rows = np.zeros((FRAMES, WIDTH), np.float32)

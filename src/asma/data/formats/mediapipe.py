@@ -35,7 +35,7 @@ from asma.data.formats._files import json_of, left_out, looking, new_folder, ste
 from asma.data.formats._folders import Found, clip_files, with_labels
 from asma.data.formats._numbers import kind_of, nested_array
 from asma.data.formats._people import Pose, clip_of_poses, people_in
-from asma.data.formats._tracks import padded
+from asma.data.formats._tracks import need_layout, padded
 from asma.data.source import Clip, Header, LeftOut
 
 __all__ = ["MediapipeSource", "open_source", "recognise", "write"]
@@ -112,9 +112,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             coordinates 0 in a frame, or persons who are not numbered from 0 without a gap; nothing is written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.name != "mediapipe33" or header.channels != "xyz":
-        found = f"{header.skeleton.name!r} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds 'mediapipe33' of xyz, got {found}")
+    need_layout(FORMAT, header, "xyz", "mediapipe33")
     notes = Notes(FORMAT, header)
     pose = "[" + ",".join(['{"x":%.9g,"y":%.9g,"z":%.9g}'] * JOINTS) + "]"
     with new_folder(FORMAT, Path(path)) as folder:

@@ -21,7 +21,7 @@ from asma.data.bodies import CleanUp, clean_up
 from asma.data.formats._beside import FILE, Beside, Notes, read_beside
 from asma.data.formats._files import looking, new_folder, write_text
 from asma.data.formats._ntu_sets import CLASSES, Name, known_bad, parse_name, splits_of
-from asma.data.formats._tracks import checked_clip
+from asma.data.formats._tracks import checked_clip, need_joints
 from asma.data.source import Clip, Header, LeftOut, Track
 from asma_kernels._library import built_with
 
@@ -188,9 +188,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             nothing is written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.num_joints != JOINTS or header.channels != "xyz":
-        found = f"{header.skeleton.num_joints} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds {JOINTS} joints of xyz, got {found}")
+    need_joints(FORMAT, header, JOINTS)
     notes, used = Notes(FORMAT, header), set[str]()
     with new_folder(FORMAT, Path(path)) as folder:
         for clip in clips:

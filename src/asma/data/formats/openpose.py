@@ -35,7 +35,7 @@ from asma.data.formats._files import (
 from asma.data.formats._folders import Found, with_labels
 from asma.data.formats._numbers import nested_array, nine_digits
 from asma.data.formats._people import Pose, clip_of_poses, people_in
-from asma.data.formats._tracks import padded
+from asma.data.formats._tracks import need_layout, padded
 from asma.data.source import Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
 
@@ -136,9 +136,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.name not in LAYOUTS.values() or header.channels != "xys":
-        found = f"{header.skeleton.name!r} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds {', '.join(LAYOUTS.values())} of xys, got {found}")
+    need_layout(FORMAT, header, "xys", *LAYOUTS.values())
     notes = Notes(FORMAT, header)
     with new_folder(FORMAT, Path(path)) as folder:
         for clip in clips:

@@ -48,7 +48,7 @@ from asma.data.formats._files import (
     write_text,
 )
 from asma.data.formats._names import PKU_CLASSES, told_by_name
-from asma.data.formats._tracks import clip_of, padded
+from asma.data.formats._tracks import clip_of, need_joints, need_label, padded
 from asma.data.source import Clip, Header, LeftOut
 
 __all__ = ["PkuSource", "open_source", "recognise", "write"]
@@ -164,9 +164,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             persons, no label, or a person with all coordinates 0 in a frame; nothing is written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.num_joints != JOINTS or header.channels != "xyz":
-        found = f"{header.skeleton.num_joints} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds {JOINTS} joints of xyz, got {found}")
+    need_joints(FORMAT, header, JOINTS)
     notes = Notes(FORMAT, header)
     lists: dict[str, dict[str, list[str]]] = {}
     row = " ".join(["%.9g"] * WIDTH)
@@ -174,8 +172,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
         for name in ("skeleton", "label"):
             (folder / name).mkdir()
         for clip in clips:
-            if clip.label < 0:
-                raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format needs a label, got none")
+            need_label(FORMAT, clip)
             # Lists of videos have commas and blanks between them.
             video = stem_of_clip(FORMAT, clip.name).replace(",", "%2C").replace(" ", "%20")
             rows = padded(FORMAT, clip, header, PERSONS).reshape(clip.frames, WIDTH)

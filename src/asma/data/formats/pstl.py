@@ -30,7 +30,7 @@ from asma.data.formats._names import class_names, told_by_name
 from asma.data.formats._npy import StoredArray, array_in_file, write_npy_header
 from asma.data.formats._pickled_array import Data, PickledArray
 from asma.data.formats._sides import side_of_clip, sides_of
-from asma.data.formats._tracks import clip_of, padded
+from asma.data.formats._tracks import clip_of, need_label, padded
 from asma.data.formats._unpickle import mapped, unpickle
 from asma.data.source import Clip, Header, LeftOut
 from asma_kernels.skeleton import Skeleton
@@ -197,8 +197,7 @@ class _Array:
         self.finish(header)
 
     def add(self, clip: Clip, header: Header) -> None:
-        if clip.label < 0:
-            raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format needs a label, got none")
+        need_label(FORMAT, clip)
         if clip.frames > FRAMES:
             raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format holds {FRAMES} frames, got {clip.frames}")
         data = padded(FORMAT, clip, header, PERSONS, tail=False)

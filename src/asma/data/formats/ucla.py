@@ -28,7 +28,7 @@ from asma.data.formats._files import (
 )  # fmt: skip
 from asma.data.formats._names import UCLA_CLASSES, told_by_name
 from asma.data.formats._numbers import nested_array, nine_digits
-from asma.data.formats._tracks import clip_of, padded
+from asma.data.formats._tracks import clip_of, need_label, need_layout, one_person
 from asma.data.source import Clip, Header, LeftOut
 
 __all__ = ["UclaSource", "open_source", "recognise", "write"]
@@ -72,7 +72,21 @@ class UclaSource(FileSource):
     format = FORMAT
 
     def _clip(self, path: Path) -> Clip | LeftOut:
-        return _clip(path)
+        name = clip_of_stem(path.stem)
+        try:
+            found = json_of(path, path.name)
+            if not isinstance(found, dict):
+                raise ValueError(f"must hold a JSON object, got {type(found).__name__}")
+            label = found.get("label")
+            if isinstance(label, bool) or not isinstance(label, int) or label < 1:
+                raise ValueError("label must be an integer from 1")
+            data = nested_array(found.get("skeletons"), (None, JOINTS, CHANNELS), "skeletons")
+        except (ValueError, OSError) as error:
+            return left_out(path.name, error)
+        told = told_by_name(name)
+        return clip_of(
+            data[:, None], name=name, label=label - 1, subject=told.subject, view=told.view, source=path.name
+        )
 
 
 def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -> None:
@@ -86,17 +100,12 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             not one person who is there in every frame; nothing is written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.name != "ucla20" or header.channels != "xyz":
-        found = f"{header.skeleton.name!r} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds the layout 'ucla20' of xyz, got {found}")
+    need_layout(FORMAT, header, "xyz", "ucla20")
     notes = Notes(FORMAT, header)
     with new_folder(FORMAT, Path(path)) as folder:
         for clip in clips:
-            if clip.label < 0:
-                raise ValueError(f"{FORMAT}: clip {clip.name!r}: the format needs a label, got none")
-            data = padded(FORMAT, clip, header, persons=1)[:, 0]
-            if not data.any((1, 2)).all():
-                raise ValueError(f"{FORMAT}: clip {clip.name!r}: somebody must be there in every frame")
+            need_label(FORMAT, clip)
+            data = one_person(FORMAT, clip, header)
             told = told_by_name(clip.name)
             notes.add(clip, key=clip.name, label=clip.label, subject=told.subject, view=told.view)
             head = dump_json({"file_name": clip.name, "label": clip.label + 1})[:-2]
@@ -107,19 +116,3 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
 
 def _files(path: Path) -> list[Path]:
     return [file for file in files_in(path, ".json") if not is_beside(file)] if path.is_dir() else []
-
-
-def _clip(file: Path) -> Clip | LeftOut:
-    name = clip_of_stem(file.stem)
-    try:
-        found = json_of(file, file.name)
-        if not isinstance(found, dict):
-            raise ValueError(f"must hold a JSON object, got {type(found).__name__}")
-        label = found.get("label")
-        if isinstance(label, bool) or not isinstance(label, int) or label < 1:
-            raise ValueError("label must be an integer from 1")
-        data = nested_array(found.get("skeletons"), (None, JOINTS, CHANNELS), "skeletons")
-    except (ValueError, OSError) as error:
-        return left_out(file.name, error)
-    told = told_by_name(name)
-    return clip_of(data[:, None], name=name, label=label - 1, subject=told.subject, view=told.view, source=file.name)

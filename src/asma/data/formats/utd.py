@@ -23,7 +23,7 @@ from asma.data.formats._file_a_clip import FileSource
 from asma.data.formats._files import files_in, left_out, looking, new_folder, write_text
 from asma.data.formats._mat5 import read_matrix, write_matrix
 from asma.data.formats._names import UTD_CLASSES, told_by_name
-from asma.data.formats._tracks import clip_of, padded
+from asma.data.formats._tracks import clip_of, need_layout, one_person
 from asma.data.source import Clip, Header, LeftOut
 
 __all__ = ["UtdSource", "open_source", "recognise", "write"]
@@ -66,7 +66,15 @@ class UtdSource(FileSource):
     format = FORMAT
 
     def _clip(self, path: Path) -> Clip | LeftOut:
-        return _clip(path)
+        told = told_by_name(_stem(path))
+        try:
+            data = _matrix(path)
+        except (ValueError, OSError) as error:
+            return left_out(path.name, error)
+        return clip_of(
+            data.transpose(2, 0, 1)[:, None], name=_stem(path), label=told.action - 1, subject=told.subject,
+            source=path.name,
+        )  # fmt: skip
 
 
 def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -> None:
@@ -81,9 +89,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             written then.
         OSError: the path exists already, or cannot be written.
     """
-    if header.skeleton.name != "utd20" or header.channels != "xyz":
-        found = f"{header.skeleton.name!r} of {header.channels}"
-        raise ValueError(f"{FORMAT}: the format holds the layout 'utd20' of xyz, got {found}")
+    need_layout(FORMAT, header, "xyz", "utd20")
     notes = Notes(FORMAT, header)
     with new_folder(FORMAT, Path(path)) as folder:
         for clip in clips:
@@ -91,9 +97,7 @@ def write(clips: Iterable[Clip], header: Header, path: str | os.PathLike[str]) -
             if match is None or int(match[1]) != clip.label + 1:
                 rule = f"a name must be as a{clip.label + 1}_s1_t1, class, subject and trial"
                 raise ValueError(f"{FORMAT}: clip {clip.name!r}: {rule}")
-            data = padded(FORMAT, clip, header, persons=1)[:, 0]
-            if not data.any((1, 2)).all():
-                raise ValueError(f"{FORMAT}: clip {clip.name!r}: somebody must be there in every frame")
+            data = one_person(FORMAT, clip, header)
             notes.add(clip, key=clip.name, label=clip.label, subject=told_by_name(clip.name).subject)
             matrix = write_matrix(data.transpose(1, 2, 0).astype(np.float64), KEY)
             (folder / f"{clip.name}{SUFFIX}").write_bytes(matrix)
@@ -106,18 +110,6 @@ def _files(path: Path) -> list[Path]:
 
 def _stem(file: Path) -> str:
     return file.name[: -len(SUFFIX)]
-
-
-def _clip(file: Path) -> Clip | LeftOut:
-    told = told_by_name(_stem(file))
-    try:
-        data = _matrix(file)
-    except (ValueError, OSError) as error:
-        return left_out(file.name, error)
-    return clip_of(
-        data.transpose(2, 0, 1)[:, None], name=_stem(file), label=told.action - 1, subject=told.subject,
-        source=file.name,
-    )  # fmt: skip
 
 
 def _matrix(file: Path) -> NDArray[np.float64]:
