@@ -8,14 +8,16 @@ from format_cases import assert_round_trip, assert_same, clip_sets, header, read
 from hypothesis import HealthCheck, given, settings
 
 from asma.data import load_clips
-from asma.data.formats import ctrgcn, mediapipe, openpose, pku, pstl, pyskl, ucla, utd
+from asma.data.formats import ctrgcn, mediapipe, ntu, openpose, pku, pstl, pyskl, ucla, utd
 from asma.data.source import Clip, Header, Track
 from asma_kernels import Skeleton
+
+pytest.importorskip("asma._host", reason="asma._host was not built: Python.h is needed for it")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SUFFIX = {ctrgcn: ".npz", pyskl: ".pkl"}
 OF_LAYOUT = {
-    "ntu25": (pstl, ctrgcn, pyskl, pku),
+    "ntu25": (pstl, ctrgcn, pyskl, pku, ntu),
     "ucla20": (pstl, pyskl, ucla),
     "coco17": (pstl, pyskl, openpose),
     "mediapipe33": (pstl, pyskl, mediapipe),
@@ -69,7 +71,7 @@ def test_real_sets_come_back_from_every_format_that_can_hold_them(name, module, 
     assert_round_trip(module, clips, head, tmp_path / f"set{SUFFIX.get(module, '')}")
 
 
-@pytest.mark.parametrize("module", [ctrgcn, pku])
+@pytest.mark.parametrize("module", [ctrgcn, pku, ntu])
 def test_real_movement_on_the_joints_of_ntu(module, tmp_path):
     """Formats of 25 joints: UTD-MHAD by `Skeleton.map_to`, every third clip of it."""
     clips, head = real("utd_mhad")

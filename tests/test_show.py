@@ -212,6 +212,18 @@ def test_a_long_gif_is_thinned_and_plays_as_long(monkeypatch: pytest.MonkeyPatch
     assert picture.n_frames == 30 and picture.info["duration"] == 100
 
 
+def test_nobody_is_cut_off_and_a_lost_joint_does_not_make_bodies_small() -> None:
+    """Who jumps in the last two frames stays on paper; a joint that is 50 m away in one frame need not be."""
+    data = CLIPS[0].tracks[0].data.copy()
+    data[-2:, :, 1] += 0.6
+    paper = pictures._paper(shown(replace(CLIPS[0], tracks=(Track(0, 0, data),)), HEADER))
+    assert np.abs(paper).max() == pytest.approx(1)
+    data[7, 11] = 50
+    lost = pictures._paper(shown(replace(CLIPS[0], tracks=(Track(0, 0, data),)), HEADER))
+    others = np.delete(lost, 7, axis=1)
+    np.testing.assert_allclose(np.ptp(others[..., 1]), np.ptp(np.delete(paper, 7, axis=1)[..., 1]), rtol=0.05)
+
+
 def test_a_strip_is_the_same_each_time() -> None:
     found = shown(two_persons(), HEADER)
     assert clip_strip(found) == clip_strip(found)

@@ -21,6 +21,8 @@ __all__ = ["clip_gif", "clip_strip"]
 ENERGY = PALETTE[1]
 POSES = 9
 """Skeletons in a strip."""
+FAR = 3
+"""How many quartile ranges from the middle half of all joints a joint may be to be on paper."""
 MOST_FRAMES = 600
 """Frames of a GIF, which holds each of them as a picture; longer clips are thinned."""
 PANEL, TITLE, CURVE, SCALE = 300, 34, 70, 2
@@ -48,13 +50,17 @@ def clip_gif(shown: ShownClip, frames_per_second: float = 30.0) -> bytes:
 
 
 def _paper(shown: ShownClip) -> NDArray[np.float64]:
-    """(M, T, V, 2) as the camera sees it, y up, from -1 to 1 where most of the clip is."""
+    """(M, T, V, 2) as the camera sees it, y up, from -1 to 1 but for joints that are far off the others."""
     # Kinect's x grows to the camera's left; in pictures y grows downwards.
     flat = shown.data[..., :2].astype(np.float64) * ((1, -1) if shown.flat else (-1, 1))
     known = flat[np.isfinite(flat).all(-1)]
     if not len(known):
         return flat
-    low, high = np.percentile(known, 0.5, axis=0), np.percentile(known, 99.5, axis=0)
+    # Not a share of the joints: a head is a small one of those who stand up at the end.
+    lower, upper = np.percentile(known, (25, 75), axis=0)
+    reach = FAR * (upper - lower).max()
+    near = np.where((known >= lower - reach) & (known <= upper + reach), known, np.nan)
+    low, high = np.nanmin(near, axis=0), np.nanmax(near, axis=0)
     return np.asarray((flat - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-9))
 
 

@@ -36,7 +36,9 @@
     return [-a, b, c];
   }
 
-  // The box around nearly everything, from which the view follows; joints that a sensor loses are far away.
+  // The box from which the view follows: around everything but what is far off, as joints that a sensor loses. Not
+  // around a share of the joints: a head is a small one of those who stand up at the end.
+  const FAR = 3;
   let box = { middle: [0, 0, 0], half: [1, 1, 1], radius: 1, floor: 0 };
   function measure() {
     const values = [[], [], []], lowest = [];
@@ -47,7 +49,10 @@
     }
     if (!lowest.length) return;
     const share = (numbers, part) => numbers.sort((a, b) => a - b)[Math.floor(part * (numbers.length - 1))];
-    const low = values.map((numbers) => share(numbers, 0.005)), high = values.map((numbers) => share(numbers, 0.995));
+    const lower = values.map((numbers) => share(numbers, 0.25)), upper = values.map((numbers) => share(numbers, 0.75));
+    const reach = FAR * Math.max(...upper.map((value, axis) => value - lower[axis]));
+    const low = values.map((numbers, axis) => numbers.find((value) => value >= lower[axis] - reach));
+    const high = values.map((numbers, axis) => numbers.findLast((value) => value <= upper[axis] + reach));
     const middle = low.map((value, axis) => (value + high[axis]) / 2);
     const half = low.map((value, axis) => Math.max((high[axis] - value) / 2, 1));
     box = { middle, half, radius: Math.hypot(...half), floor: share(lowest, 0.25) };
