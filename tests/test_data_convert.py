@@ -332,6 +332,23 @@ class TestStoppedAndGoneOnWith:
         conversions.convert(MadeSource(40), tmp_path / "whole")
         assert contents(tmp_path / "out")[2] == contents(tmp_path / "whole")[2]
 
+    def test_a_whole_shard_without_its_name_is_made_again(self, tmp_path, small_shards, monkeypatch):
+        """Killed after the last byte of a shard, before it is renamed."""
+        rename = os.replace
+
+        def stop(part, name):
+            if Path(name).name == "shard-00003":
+                raise KeyboardInterrupt
+            rename(part, name)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(store_writer.os, "replace", stop)
+            conversions.convert(MadeSource(40), tmp_path / "out")
+        assert (tmp_path / "out.partial" / "store" / "shard-00003.tmp" / "store.json").is_file()
+        conversions.convert(MadeSource(40), tmp_path / "out")
+        conversions.convert(MadeSource(40), tmp_path / "whole")
+        assert contents(tmp_path / "out")[2] == contents(tmp_path / "whole")[2]
+
     def test_killed_at_many_moments_there_is_no_store_or_a_whole_one(self, tmp_path, small_shards):
         source = MadeSource(40, seconds=0.004)
         begun = time.perf_counter()

@@ -251,6 +251,8 @@ def _finished(folder: Path) -> tuple[list[Store], int, Report]:
     parts, report = 0, Report(folder)
     paths = sorted(folder.glob("shard-*"))
     for path in paths:
+        if path.suffix:
+            break  # it may be whole, but has not got its name yet
         try:
             shard = open_store(path)
             parts, report = int(shard.provenance["finished_parts"]), Report.of_dict(folder, shard.provenance["counts"])
