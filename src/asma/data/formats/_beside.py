@@ -65,7 +65,8 @@ class Beside:
         found = option if option is not None else self.skeleton if self.skeleton is not None else usual
         if found is None:
             raise ValueError(
-                f"{where}: {joints} joints can be of several layouts: name one by --layout, or in asma.json beside it"
+                f"{where}: {joints} joints can be of several layouts, name one: in asma.json beside it, or by "
+                "--layout of asma data convert"
             )
         skeleton = skeleton_named(where, found)
         if skeleton.num_joints != joints:
