@@ -168,7 +168,7 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dance"], "command 'dance' is unknown, commands are demo, pretrain"),
+        (["dance"], "command 'dance' is unknown, commands are demo, table"),
         (["data", "dance"], "command 'dance' is unknown, commands are convert"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "gone.npz"], "'gone.npz' is not a file"),
         (["pretrain", "--out", "{tmp}/x", "--data.clips", "clips.zip"], "must end in .npz"),
