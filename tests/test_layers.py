@@ -63,3 +63,13 @@ def test_host_module_includes_no_torch():
         if path.name in ("ntu_skeleton.cpp", "ntu_skeleton.h", "decimal.h"):
             own = {"ntu_skeleton.h", "decimal.h"}
             assert set(included) <= HARMLESS | own | {"immintrin.h"}, f"{path}: see csrc/cpu/scratch.h"
+
+
+def test_edge_engine_includes_no_torch_and_its_kernels_keep_the_rule():
+    for path in (ROOT / "csrc/edge").glob("*.*"):
+        included = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+        assert not [name for name in included if re.match("(torch|ATen|c10)/|.*(immintrin|Python|pybind11)", name)], (
+            path
+        )
+        if path.name in ("network.cpp", "network.h", "temporal.h"):
+            assert {name for name in included if not name.endswith(".h")} <= HARMLESS, f"{path}: see csrc/cpu/scratch.h"

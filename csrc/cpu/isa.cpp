@@ -1,5 +1,6 @@
 #include "isa.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -29,8 +30,11 @@ Isa detect() {
 }  // namespace
 
 Isa isa() {
-  static const Isa level = detect();
-  return level;
+  // A constant of its own would need a guard of C++'s runtime, which the edge engine does without.
+  static std::atomic<int> known{-1};
+  int level = known.load(std::memory_order_relaxed);
+  if (level < 0) known.store(level = static_cast<int>(detect()), std::memory_order_relaxed);
+  return static_cast<Isa>(level);
 }
 
 const char* isa_name() {

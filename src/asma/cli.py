@@ -27,6 +27,7 @@ from .data import open_clips
 from .demo import DemoConfig, run_demo
 from .distill import DistillConfig, distill
 from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_probe
+from .export import Format, export
 from .extras import MissingExtraError
 from .loop import TerminatedError
 from .models import Encoder
@@ -139,6 +140,18 @@ class Predict:
     """An .npz file with one clip (T, V, 3); with --clip, a set: "builtin", a store, or an .npz and its .json."""
     clip: str = ""
     """Name of a clip of the set, or its number from 0."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a teacher or a student for the edge engine, as ONNX, or as a program of torch.export."""
+
+    model: Positional[Path]
+    """Folder of a teacher or a student."""
+    out: Path
+    """The file."""
+    to: Format = "edge"
+    """edge: for asma-edge, raw skeletons in; onnx, torch: prepared clips in, plain operators."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +288,12 @@ def run_predict(options: Predict) -> None:
         print(predict(model, clip_of_file(options.clips)))
 
 
+def run_export(options: Export) -> None:
+    model, _ = load_classifier(options.model)
+    size = export(model, options.to, options.out)
+    print(f"{options.out}: {size:,} bytes, {options.to}, {count_parameters(model):,} parameters")
+
+
 def info(options: Info) -> None:
     from asma_kernels import env
 
@@ -294,6 +313,7 @@ COMMANDS: dict[str, Command | str] = {
     "knn": Command(Knn, run_knn),
     "distill": Command(Distill, run_distill, start_of_distill),
     "predict": Command(Predict, run_predict),
+    "export": Command(Export, run_export),
     "data": "What is done to sets of clips; asma data --help lists it.",
     "info": Command(Info, info),
 }

@@ -13,7 +13,7 @@ class MissingExtraError(ImportError):
 
 
 def extra(module: str, group: str = "train") -> Any:
-    """Import a module of an extra, `train` or `data`.
+    """Import a module of an extra, `train`, `data` or `export`.
 
     Raises:
         MissingExtraError: it is not installed; the message says what to run.

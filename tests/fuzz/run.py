@@ -1,12 +1,14 @@
-"""Builds and runs the fuzz target of the .skeleton parser, with address and undefined-behaviour sanitizers.
+"""Builds and runs a fuzz target, with address and undefined-behaviour sanitizers.
 
-python tests/fuzz/run.py                        ten million executions, about ten minutes
+python tests/fuzz/run.py                        the .skeleton parser: ten million executions, about ten minutes
+python tests/fuzz/run.py --target edge          the edge engine: its model files and its streams
 python tests/fuzz/run.py --runs 1000000 --folder /somewhere
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import shutil
@@ -14,72 +16,38 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-LEVELS = {"generic": [], "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]}
-LONGEST = 4096
-WORDS = [
-    "25",
-    "64",
-    "-1",
-    "nan",
-    "inf",
-    "1e309",
-    "1e-999",
-    "0.00000000001",
-    "-0.0",
-    "\\x0d\\x0a",
-    "\\x0a",
-    "\\xef\\xbb\\xbf",
-]
-
-JOINT = "{} {} {} 0 0 0 0 0 0 0 0 2"
-BODY = "{} 0 1 1 1 1 0 0.02 0.05 2"
+AVX2 = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]
+LEVELS = {"generic": [], "avx2": AVX2, "avx512": [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]}
+TARGETS = ("ntu_skeleton", "edge")
 
 
-def seeds() -> dict[str, str]:
-    """Small files of every kind: a mutation of one of these gets past the counts, one of nothing would not."""
-
-    def body(id: int, joints: list[str]) -> list[str]:
-        return [BODY.format(id), "25", *(joints * 25)[:25]]
-
-    plain = [JOINT.format(0.2181153, -0.1725972, 3.785547), JOINT.format("0.001234567", "-9.12345678901234", "1.5")]
-    hard = [
-        JOINT.format("1.5e-05", "-0", "+12.25"),
-        JOINT.format("nan", ".5", "123456789.123456789"),
-        "1 2 3" + " 4" * 9,
-    ]
-    long = ["0." + "1" * 70 + " 5.5\t\t-6.25 " + "-1234.5678 " * 9 + " "]
-    files = {
-        "no_frame": ["0"],
-        "empty_frames": ["3", "0", "0", "0"],
-        "one_body": ["1", "1", *body(72057594037931101, plain)],
-        "two_bodies": ["2", "2", *body(1, plain), *body(2, hard), "1", *body(2**64 - 1, hard)],
-        "long_lines": ["1", "1", *body(7, long)],
-        "shortest_bodies": ["1", "6", *["0 " * 9 + "0", "25", *["0 " * 11 + "0"] * 25] * 6],
-    }
-    texts = {name: "\n".join(lines) + "\n" for name, lines in files.items()}
-    texts["windows"] = "\ufeff" + texts["one_body"].replace("\n", "\r\n") + "\r\n\r\n"
-    return texts
-
-
-def build(folder: Path, clang: str) -> Path:
-    """The fuzz target; every instruction set's parser is in it."""
-    host, objects = ROOT / "csrc/host", []
+def compiled_per_level(source: Path, levels: list[str], folder: Path, clang: str) -> list[Path]:
+    """Objects of a source that is compiled once per instruction set."""
+    objects = []
     architecture = subprocess.run([clang, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
-    for level, flags in LEVELS.items():
+    for level in levels:
         if level == "generic" or architecture.startswith("x86_64"):
-            objects.append(folder / f"{level}.o")
-            command = [clang, *FLAGS, *flags, f"-DASMA_ISA={level}", "-c", host / "ntu_skeleton.cpp", "-o", objects[-1]]
+            objects.append(folder / f"{source.stem}_{level}.o")
+            command = [clang, *FLAGS, *LEVELS[level], f"-DASMA_ISA={level}", "-c", source, "-o", objects[-1]]
             subprocess.run(command, check=True)
-    target = folder / "ntu_skeleton"
-    sources = [Path(__file__).with_name("ntu_skeleton.cpp"), host / "decimal.cpp"]
-    subprocess.run([clang, *FLAGS, *sources, *objects, "-o", target], check=True)
+    return objects
+
+
+def linked(parts: list[Path], target: Path, clang: str) -> Path:
+    subprocess.run([clang, *FLAGS, *parts, "-o", target], check=True)
     return target
 
 
-def fuzz(target: Path, folder: Path, *limits: str) -> tuple[int, str]:
+def load(name: str) -> ModuleType:
+    """A target's build, seeds, words and longest input: tests/fuzz/<name>.py."""
+    return importlib.import_module(f"fuzz.{name}")
+
+
+def fuzz(of: ModuleType, target: Path, folder: Path, *limits: str) -> tuple[int, str]:
     """Runs it until a limit of libFuzzer's; the number of executions and all that it printed.
 
     Raises:
@@ -87,10 +55,10 @@ def fuzz(target: Path, folder: Path, *limits: str) -> tuple[int, str]:
     """
     corpus, dictionary = folder / "corpus", folder / "words"
     corpus.mkdir(exist_ok=True)
-    for name, text in seeds().items():
-        (corpus / name).write_bytes(text.encode())
-    dictionary.write_text("".join(f'"{word}"\n' for word in WORDS))
-    command = [target, corpus, f"-dict={dictionary}", f"-max_len={LONGEST}", f"-artifact_prefix={folder}/", *limits]
+    for name, content in of.seeds().items():
+        (corpus / name).write_bytes(content)
+    dictionary.write_text("".join(f'"{word}"\n' for word in of.WORDS))
+    command = [target, corpus, f"-dict={dictionary}", f"-max_len={of.LONGEST}", f"-artifact_prefix={folder}/", *limits]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
@@ -99,7 +67,8 @@ def fuzz(target: Path, folder: Path, *limits: str) -> tuple[int, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python tests/fuzz/run.py", description="fuzz the .skeleton parser")
+    parser = argparse.ArgumentParser(prog="python tests/fuzz/run.py", description="run a fuzz target")
+    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="default ntu_skeleton")
     parser.add_argument("--runs", type=int, default=10_000_000, help="executions, default ten million")
     parser.add_argument("--folder", type=Path, help="for the corpus and what is found; default: a temporary one")
     options = parser.parse_args()
@@ -110,7 +79,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.nice(19)
     try:
-        executions, printed = fuzz(build(folder, clang), folder, f"-runs={options.runs}", "-print_final_stats=1")
+        of = load(options.target)
+        executions, printed = fuzz(of, of.build(folder, clang), folder, f"-runs={options.runs}", "-print_final_stats=1")
     except subprocess.CalledProcessError as error:
         print(error.output or "", file=sys.stderr)
         raise SystemExit(f"found something: {folder}") from None
@@ -119,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "tests")]
     main()

@@ -1,0 +1,101 @@
+// libFuzzer's target: no file, whatever it says, and no skeleton, whatever its numbers, makes the engine touch a byte
+// that is not its own. The input is a model file, tried as it is and once more with the size and the checksum that it
+// should have; its bytes are then the coordinates that are pushed.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "../../csrc/edge/asma_edge.h"
+#include "../../csrc/edge/checksum.h"
+
+namespace {
+
+constexpr std::size_t kSize = 16, kChecksum = 12, kHeader = 128;
+constexpr std::uint64_t kLargest = 1 << 18;  // bytes of a stream that is still run: a large one only takes long
+
+void need(bool truth, const char* rule) {
+  if (truth) return;
+  std::fprintf(stderr, "%s\n", rule);
+  std::abort();
+}
+
+struct Floats {
+  explicit Floats(std::size_t count) : at(static_cast<float*>(std::malloc(count * sizeof(float) + 1))) {}
+  ~Floats() { std::free(at); }
+  float* at;
+};
+
+void check(int code, const asma_edge_error& error) {
+  need((code == ASMA_EDGE_OK) == (error.sentence[0] == 0), "a code without a sentence, or a sentence without a code");
+  need(std::memchr(error.sentence, 0, sizeof(error.sentence)) != nullptr, "a sentence without an end");
+}
+
+void run(const asma_edge_model* model, const std::uint8_t* data, std::size_t size) {
+  asma_edge_description is;
+  asma_edge_describe(model, &is);
+  for (std::uint32_t i = 0; i < is.classes; ++i) need(std::strlen(asma_edge_class(model, i)) < size, "a name");
+  for (std::uint32_t i = 0; i < is.joints; ++i) need(std::strlen(asma_edge_joint(model, i)) < size, "a name");
+  if (is.stream_bytes > kLargest) return;
+  asma_edge_error error;
+  asma_edge_stream* stream;
+  const int started = asma_edge_start(model, 1 + size % 7, &stream, &error);
+  check(started, error);
+  if (started) return;
+  const std::size_t frame = std::size_t{is.persons} * is.joints * 3;
+  const std::size_t prepared = std::size_t{is.channels} * is.frames * is.joints * is.persons;
+  // In memory no longer than promised, so that the address sanitizer sees every step over an end.
+  Floats xyz(frame), x(prepared), probabilities(is.classes), logits(is.classes);
+  const auto fill = [&](float* to, std::size_t count, std::size_t skip) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::uint8_t bytes[4];
+      for (std::size_t j = 0; j < 4; ++j) bytes[j] = data[(skip + 4 * i + j) % size];
+      std::memcpy(to + i, bytes, 4);
+    }
+  };
+  for (std::size_t t = 0; t < 9; ++t) {
+    fill(xyz.at, frame, t * 13);
+    check(asma_edge_push(stream, xyz.at, data[t % size], &error), error);
+  }
+  const auto answered = [&](int code) {
+    check(code, error);
+    for (std::uint32_t i = 0; code == ASMA_EDGE_OK && i < is.classes; ++i)
+      need(std::isfinite(logits.at[i]) && probabilities.at[i] >= 0 && probabilities.at[i] <= 1.00001f, "an answer");
+  };
+  answered(asma_edge_predict(stream, probabilities.at, logits.at, &error));
+  answered(asma_edge_predict_clip(stream, xyz.at, nullptr, 1, probabilities.at, logits.at, &error));
+  fill(x.at, prepared, 5);
+  for (std::size_t i = 0; i < prepared; ++i) x.at[i] = std::isfinite(x.at[i]) ? x.at[i] : 1.0f;
+  answered(asma_edge_predict_prepared(stream, x.at, probabilities.at, logits.at, &error));
+  asma_edge_stop(stream);
+}
+
+void open(const std::uint8_t* bytes, std::size_t size) {
+  asma_edge_model* model;
+  asma_edge_error error;
+  const int code = asma_edge_open_memory(bytes, size, &model, &error);
+  check(code, error);
+  need((model != nullptr) == (code == ASMA_EDGE_OK), "a model in spite of a code, or none without one");
+  if (code == ASMA_EDGE_OK) run(model, bytes, size);
+  asma_edge_close(model);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  void* memory;
+  // Exactly as long as the file: the sanitizer guards what lies behind it.
+  if (posix_memalign(&memory, 64, size ? size : 1) != 0) return 0;
+  std::uint8_t* const bytes = static_cast<std::uint8_t*>(memory);
+  if (size) std::memcpy(bytes, data, size);
+  open(bytes, size);
+  if (size >= kHeader) {
+    const std::uint64_t whole = size;
+    std::memcpy(bytes + kSize, &whole, sizeof(whole));
+    const std::uint32_t sum = asma::edge::crc32(bytes + kSize, size - kSize);
+    std::memcpy(bytes + kChecksum, &sum, sizeof(sum));
+    open(bytes, size);
+  }
+  std::free(bytes);
+  return 0;
+}

@@ -1,0 +1,39 @@
+"""The fuzz target of the edge engine, its model files and its streams: its build and its seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_engine import student
+from fuzz.run import ROOT, compiled_per_level, linked
+
+from asma.config import DataConfig
+from asma.edge_file import edge_bytes
+from asma_kernels import Skeleton
+
+LONGEST = 1 << 14
+WORDS = ["ASMAEDGE", "\\x01\\x00\\x00\\x00", "\\x00\\x00\\x01\\x00", "\\xff\\xff\\xff\\xff", "\\x00\\x00\\x80\\x7f"]
+
+
+def seeds() -> dict[str, bytes]:
+    """Small model files that have every kind of block, readout and preparation."""
+    chain = Skeleton.from_edges([(0, 1), (1, 2)], names=["left_hip", "chest", "right_hip"], centre=1, name="chain")
+    raw = DataConfig(frames=6, persons=2, face="hips", scale=True, stream="bone")
+    motion = DataConfig(frames=11, stream="motion", face="none", centre="clip")
+    other = DataConfig(frames=6, pipeline="pstl")
+    models = {
+        "student": student(chain, (2, 3), (1, 2), raw, kernel=3),
+        "minimal_filtering": student(chain, (1, 1), (1, 1), motion),
+        "teacher": student(chain, (2, 2), (1, 1), raw, encoders=2, segments=3, kernel=1),
+        "prepared": student(chain, (2,), (3,), other, in_channels=2),
+    }
+    return {name: edge_bytes(model) for name, model in models.items()}
+
+
+def build(folder: Path, clang: str) -> Path:
+    """The engine in one program, its network for every instruction set."""
+    edge = ROOT / "csrc/edge"
+    objects = compiled_per_level(edge / "network.cpp", ["generic", "avx2", "avx512"], folder, clang)
+    names = ("checksum", "file", "model", "network_size", "prepare", "stream")
+    sources = [Path(__file__).with_suffix(".cpp"), ROOT / "csrc/cpu/isa.cpp", *(edge / f"{name}.cpp" for name in names)]
+    return linked([*sources, *objects], folder / "edge", clang)

@@ -1,0 +1,127 @@
+"""What asma export writes gives the numbers of PyTorch in the runtimes that read it."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from edge_engine import logits_of, student
+
+from asma.classifier import save_classifier
+from asma.cli import main
+from asma.config import DataConfig
+from asma.export import PlainClassifier, export
+from asma.folded import fold
+from asma.onnx_file import onnx_bytes
+from asma_kernels import Skeleton
+
+NTU, UTD = Skeleton.builtin("ntu25"), Skeleton.builtin("utd20")
+TWO = DataConfig(frames=13, persons=2)
+MODELS = {
+    "student": lambda: student(NTU, (8, 8, 12), (1, 1, 2)),
+    "two persons, segments": lambda: student(UTD, (8, 12), (2, 2), TWO, segments=3),
+    "teacher": lambda: student(UTD, data=TWO, encoders=2, segments=2),
+    "one partition, one tap": lambda: student(UTD, partition="uniform", kernel=1),
+}
+PLAIN = {
+    "Transpose", "Reshape", "Squeeze", "Mul", "Add", "MatMul", "Concat", "Conv", "Relu", "ReduceMean", "Gemm",
+    "Shape", "Gather", "Div", "Sub", "Slice",
+}  # fmt: skip
+
+
+def clips(model, N, T):
+    shape = (N, 3, T, model.skeleton.num_joints, model.data.persons)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(N + T))
+
+
+def near(found, model, x):
+    np.testing.assert_allclose(found, logits_of(model, x), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folded_numbers_are_those_of_the_model(name):
+    model = MODELS[name]()
+    plain = PlainClassifier(fold(model)).eval()
+    for N, T in ((1, 13), (3, 30)):
+        with torch.no_grad():
+            near(plain(clips(model, N, T)).numpy(), model, clips(model, N, T))
+
+
+@pytest.fixture(scope="module")
+def onnx():
+    return pytest.importorskip("onnx", reason="onnx is not installed: pip install 'asma-kernels[export]'")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_has_plain_operators_and_says_what_goes_in(onnx, name):
+    model = MODELS[name]()
+    file = onnx.load_from_string(onnx_bytes(model))
+    assert {node.op_type for node in file.graph.node} <= PLAIN and not {node.domain for node in file.graph.node} - {""}
+    (clips_in,) = file.graph.input
+    sizes = [size.dim_param or size.dim_value for size in clips_in.type.tensor_type.shape.dim]
+    assert sizes == ["N", 3, "T", model.skeleton.num_joints, model.data.persons]
+    notes = {entry.key: json.loads(entry.value) for entry in file.metadata_props}
+    assert notes["classes"] == list(model.classes) and notes["data"]["frames"] == model.data.frames
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_runtime_agrees_at_any_batch_and_length(onnx, name):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    model = MODELS[name]()
+    session = runtime.InferenceSession(onnx_bytes(model), providers=["CPUExecutionProvider"])
+    for N, T in ((1, 13), (3, 30), (2, 7)):
+        x = clips(model, N, T)
+        near(session.run(["logits"], {"clips": x.numpy()})[0], model, x)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_openvino_agrees_at_any_batch_and_length(onnx, name):
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    model = MODELS[name]()
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(onnx_bytes(model)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for N, T in ((1, 13), (3, 30)):
+        x = clips(model, N, T)
+        near(compiled([x.numpy()])[0], model, x)
+
+
+def test_torch_program_is_loaded_by_torch_alone(tmp_path):
+    """In a process that has nothing of ours, at other batches and lengths."""
+    model = MODELS["two persons, segments"]()
+    assert export(model, "torch", tmp_path / "student.pt2") == (tmp_path / "student.pt2").stat().st_size
+    inputs = [clips(model, N, T) for N, T in ((1, 13), (3, 30))]
+    torch.save(inputs, tmp_path / "inputs.pt")
+    script = (
+        "import sys, torch\n"
+        "program = torch.export.load('student.pt2').module()\n"
+        "torch.save([program(x) for x in torch.load('inputs.pt')], 'outputs.pt')\n"
+        "assert not any(name.split('.')[0] in ('asma', 'asma_kernels') for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    for x, found in zip(inputs, torch.load(tmp_path / "outputs.pt"), strict=True):
+        near(found.detach().numpy(), model, x)
+
+
+def test_the_command_writes_each_form_or_says_what_is_missing(tmp_path, capsys):
+    save_classifier(tmp_path / "classifier.safetensors", student(UTD), {})
+    for to in ("edge", "onnx"):
+        out = tmp_path / f"student.{to}"
+        status = main(["export", str(tmp_path), "--to", to, "--out", str(out)])
+        said = capsys.readouterr()
+        if to == "onnx" and importlib.util.find_spec("onnx") is None:
+            assert status == 2 and "pip install 'asma-kernels[export]'" in said.err and not out.exists()
+        else:
+            assert status == 0 and f"{out}: {out.stat().st_size:,} bytes, {to}, " in said.out
+
+
+def test_forms_that_are_unknown_and_files_that_cannot_be_written(tmp_path):
+    model = student(UTD)
+    with pytest.raises(ValueError, match="export: to must be one of edge, onnx, torch, got 'tflite'"):
+        export(model, "tflite", tmp_path / "x")
+    (tmp_path / "file").write_text("what was there")
+    with pytest.raises(OSError):
+        export(model, "edge", tmp_path / "file" / "student.edge")
+    assert (tmp_path / "file").read_text() == "what was there"
