@@ -20,7 +20,12 @@ struct bf16 {
 };
 
 // IEEE binary16. nvcc has no _Float16 on the device; GCC 12 has it for ARM64 in C only, and __fp16 is the same format.
-#if defined(__CUDACC__)
+// Code that computes with none, as the edge engine, need not ask its compiler for one.
+#if defined(ASMA_NO_HALF)
+struct half {
+  uint16_t bits;
+};
+#elif defined(__CUDACC__)
 using half = __half;
 #elif defined(__aarch64__) && !defined(__clang__) && __GNUC__ < 13
 using half = __fp16;
@@ -45,7 +50,9 @@ static ASMA_INLINE float widen(bf16 value) {
   u.bits = static_cast<uint32_t>(value.bits) << 16;
   return u.number;
 }
+#if !defined(ASMA_NO_HALF)
 static ASMA_INLINE float widen(half value) { return static_cast<float>(value); }
+#endif
 static ASMA_INLINE float widen(float value) { return value; }
 static ASMA_INLINE double widen(double value) { return value; }
 

@@ -11,9 +11,10 @@ constexpr const char* kNames[] = {"generic", "avx2", "avx512"};
 
 Isa detect() {
   Isa best = Isa::generic;
-#if defined(__x86_64__)
+#if defined(ASMA_SEVERAL_ISAS)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+  // F16C, which older compilers cannot ask for, every processor with AVX2 has.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     best = Isa::avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))

@@ -12,7 +12,11 @@ const char* isa_name();
 
 }  // namespace asma
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(ASMA_GENERIC_ONLY)
+#define ASMA_SEVERAL_ISAS
+#endif
+
+#if defined(ASMA_SEVERAL_ISAS)
 #define ASMA_DECLARE_KERNEL(...) \
   namespace asma {               \
   namespace generic {            \
