@@ -167,6 +167,17 @@ def test_installed_library_serves_a_c_program(edge_build, folder, tmp_path):
     assert done.returncode == 2 and "must begin with ASMAEDGE" in done.stderr
 
 
+def test_nothing_is_allocated_after_a_stream_was_started(edge_build, folder, tmp_path):
+    """The engine's objects, without the library around them, with their calls of the allocator counted."""
+    objects = [path for path in edge_build.glob("csrc/edge/CMakeFiles/asma_edge*.dir/**/*.o")]
+    wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "posix_memalign")]
+    program = tmp_path / "allocations"
+    source = [f"-I{ROOT}/csrc/edge", ROOT / "tests/edge_allocations.c"]
+    subprocess.run(["cc", *source, *objects, *wrapped, "-lm", "-o", program], check=True)
+    done = subprocess.run([program, folder / "model.edge"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "0\n")
+
+
 def test_export_writes_what_the_command_reads(run, folder, tmp_path, capsys):
     save_classifier(tmp_path / "classifier.safetensors", MODEL, {})
     out = tmp_path / "made" / "student.edge"
