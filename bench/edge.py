@@ -239,10 +239,11 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     for name, seconds in sorted(latency.items(), key=lambda item: item[1]):
         ratio = "" if name.startswith("ours") else f"{seconds / ours:.2f}x"
-        difference = found["differences"].get(name)
-        lines.append(
-            f"| {name} | {1e3 * seconds:.3f} | {ratio} | {'' if difference is None else f'{difference:.1e}'} |"
-        )
+        cells = [name, f"{1e3 * seconds:.3f}", ratio]
+        if name in processor:
+            less = "" if name == "ours" else f"{processor[name] / processor['ours']:.2f}x"
+            cells += [f"{1e3 * processor[name]:.3f}", less, f"{found['differences'][name]:.1e}"]
+        lines.append(f"| {' | '.join([*cells, '', '', ''][:6])} |")
     best = min(seconds for name, seconds in latency.items() if not name.startswith("ours"))
     start, pair = found["start_up"], found["teacher_and_student"]
     size, memory, far = found["stripped_bytes"], found["resident_bytes"], found["differences"]["ours"]
