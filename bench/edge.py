@@ -207,7 +207,7 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
             "teacher, eager": lambda: teacher(x),
             "student, eager": made["eager"],
         }
-        sizes = side_by_side(pair, max(rounds // 10, 5))
+        sizes = side_by_side(pair, max(rounds // 10, 5), time.process_time)
     command = static / "asma-edge"
     return {
         "parameters": {"student": count_parameters(student), "teacher": count_parameters(teacher)},
@@ -232,7 +232,8 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"`{results['command']}`, {results['date']}. A student of {found['parameters']['student']:,} parameters, "
         "batch 1, T = 50, 25 joints, two persons, one thread, float32; medians, runtimes side by side. "
-        f"Others kept the processors {100 * found['busy_before']:.0f} % busy.",
+        f"Others kept the processors {100 * found['busy_before']:.0f} % busy, which the clock on the wall counts in and "
+        "the processor's time does not: the verdicts are by the latter, but for the start of processes.",
         "",
         "| runtime | ms | ours is faster by | ms of the processor | ours takes less by | difference from eager |",
         "|---|---|---|---|---|---|",
@@ -244,12 +245,12 @@ def markdown(results: dict[str, Any]) -> str:
             less = "" if name == "ours" else f"{processor[name] / processor['ours']:.2f}x"
             cells += [f"{1e3 * processor[name]:.3f}", less, f"{found['differences'][name]:.1e}"]
         lines.append(f"| {' | '.join([*cells, '', '', ''][:6])} |")
-    best = min(seconds for name, seconds in latency.items() if not name.startswith("ours"))
+    best = min(seconds for name, seconds in processor.items() if name != "ours") / processor["ours"]
     start, pair = found["start_up"], found["teacher_and_student"]
     size, memory, far = found["stripped_bytes"], found["resident_bytes"], found["differences"]["ours"]
     engine, eager = pair["teacher"] / pair["student"], pair["teacher, eager"] / pair["student, eager"]
     rows = [
-        ("latency against the best of the others", f"{best / ours:.2f}x", ">= 1.5x", best / ours >= 1.5),
+        ("latency against the best of the others", f"{best:.2f}x", ">= 1.5x", best >= 1.5),
         ("resident memory", f"{memory / 1e6:.1f} MB", "< 16 MB", memory < 16e6),
         ("stripped command", f"{size / 1e6:.2f} MB", "< 1 MB", size < 1e6),
         ("teacher to student, engine", f"{engine:.1f}x", ">= 10x", engine >= 10),

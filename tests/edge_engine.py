@@ -3,7 +3,6 @@
 import copy
 import ctypes
 import os
-import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -191,11 +190,3 @@ def logits_of(model: Classifier, x: torch.Tensor) -> np.ndarray:
     """PyTorch's, in float64."""
     with torch.no_grad():
         return copy.deepcopy(model).double()(x.double()).numpy()
-
-
-def find_cross_compiler() -> str | None:
-    return shutil.which("aarch64-linux-gnu-g++")
-
-
-def find_emulator() -> str | None:
-    return shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
