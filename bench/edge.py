@@ -232,8 +232,8 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"`{results['command']}`, {results['date']}. A student of {found['parameters']['student']:,} parameters, "
         "batch 1, T = 50, 25 joints, two persons, one thread, float32; medians, runtimes side by side. "
-        f"Others kept the processors {100 * found['busy_before']:.0f} % busy, which the clock on the wall counts in and "
-        "the processor's time does not: the verdicts are by the latter, but for the start of processes.",
+        f"Others kept the processors {100 * found['busy_before']:.0f} % busy, which counts in the time on the wall and "
+        "not in that of the processor: the verdicts are by the latter, but for the start of processes.",
         "",
         "| runtime | ms | ours is faster by | ms of the processor | ours takes less by | difference from eager |",
         "|---|---|---|---|---|---|",
