@@ -46,6 +46,11 @@ def backend(name: str) -> Iterator[None]:
         _chosen = before
 
 
+def chosen() -> str:
+    """What :func:`backend` or ``ASMA_BACKEND`` says now."""
+    return _chosen
+
+
 def problem(op: str, name: str, device: str) -> str:
     """Why backend ``name`` cannot run ``op`` on tensors of ``device``; the empty string when it can."""
     if name == "reference":

@@ -85,7 +85,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-MACHINE = ("seconds", "clips_per_second", "memory_mb")
+MACHINE = ("seconds", "clips_per_second", "data_wait", "memory_mb")
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

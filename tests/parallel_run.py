@@ -1,6 +1,7 @@
 """`torchrun parallel_run.py FOLDER JSON`: 20 steps by however many processes, for test_parallel.py.
 
-JSON: batch, per_clip, and die, [rank, step] at which a process leaves without a word the first time it comes there.
+JSON: batch, per_clip, recompute, and die, [rank, step] at which a process leaves without a word the first time it comes
+there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from asma.config import PretrainConfig
 from asma_kernels import Skeleton
 
 
-def config(batch: int = 8, per_clip: bool = False) -> PretrainConfig:
+def config(batch: int = 8, per_clip: bool = False, recompute: bool = False) -> PretrainConfig:
     """Without dropout, whose numbers every process draws for itself."""
     return replace(
         CONFIG,
@@ -29,6 +30,7 @@ def config(batch: int = 8, per_clip: bool = False) -> PretrainConfig:
         encoder=replace(CONFIG.encoder, dropout=0.0),
         optimiser=replace(CONFIG.optimiser, steps=20, batch=batch),
         checkpoint_every=5,
+        recompute=recompute,
     )
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import replace
 
+import classifiers
 import numpy as np
 import pytest
 import stores
@@ -27,6 +28,8 @@ from asma.data.feed import Feed
 from asma.data.order import Batches, ShardedBatches
 from asma.data.pipelines import pyskl
 from asma.data.samplers import Sample
+from asma.distill import DistillConfig, distill
+from asma.finetune import FinetuneConfig, finetune
 from asma.prepare import Prepared, open_split
 from asma.pretrain import pretrain
 from asma_kernels import Skeleton
@@ -261,6 +264,46 @@ def test_pretraining_does_not_depend_on_where_the_clips_are(tmp_path, store, mon
     for name in ("resident", "ahead"):
         for key, tensor in weights(tmp_path / "tensor").items():
             assert torch.equal(tensor, weights(tmp_path / name)[key]), (name, key)
+
+
+@pytest.mark.parametrize("kind", ["finetune", "distill"])
+def test_training_with_labels_does_not_depend_on_where_the_clips_are(kind, tmp_path, monkeypatch):
+    common = {"optimiser": OptimiserConfig(batch=8, steps=7), "checkpoint_every": 3}
+
+    def train(clips, folder, resume=False):
+        if kind == "finetune":
+            return finetune(classifiers.teacher(), clips, classifiers.LABELS, FinetuneConfig(**common), folder, resume)
+        return distill(classifiers.teacher(), clips, DistillConfig(**common), folder, resume, classifiers.LABELS)
+
+    whole = train(classifiers.X, tmp_path / "tensor")
+    prepared = Prepared(classifiers.CLIPS, classifiers.DATA)
+    classifiers.assert_same_weights(whole, train(prepared, tmp_path / "resident"))
+    monkeypatch.setattr(feeding, "free_bytes", lambda device: 0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        classifiers.stop_in_step(patch, 6)
+        train(prepared, tmp_path / "ahead")
+    assert readers() == []
+    classifiers.assert_same_weights(whole, train(prepared, tmp_path / "ahead", resume=True))
+    assert readers() == []
+
+
+@pytest.mark.parametrize("kind", ["finetune", "distill"])
+def test_clips_that_are_made_when_asked_for_are_checked_before_anything_is_written(kind, tmp_path):
+    class Broken:
+        shape, drawn = (600, *classifiers.X.shape[1:]), False
+
+        def rows(self, index, sample=None):
+            clips = classifiers.X[torch.from_numpy(index % 24)]
+            clips[index == 555, 0, 3] = torch.inf
+            return clips
+
+    with pytest.raises(ValueError, match=f"{kind}: clips must be finite, clip 555 is not"):
+        if kind == "finetune":
+            labels = torch.zeros(600, dtype=torch.int64)
+            finetune(classifiers.teacher(), Broken(), labels, FinetuneConfig(), tmp_path / "run")
+        else:
+            distill(classifiers.teacher(), Broken(), DistillConfig(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_on_a_gpu_both_ways_give_the_same_batches(prepared):

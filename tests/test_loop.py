@@ -14,13 +14,14 @@ from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 
+import classifiers
 import pytest
 import torch
 import training_runs
 from safetensors.torch import load_file
 from training_runs import CONFIG, KINDS, STEPS, clips, train
 
-from asma.checkpoint import load_checkpoint, load_newest_checkpoint, previous, rotate_checkpoint
+from asma.checkpoint import load_checkpoint, load_newest_checkpoint, previous, rotate_checkpoint, versions
 from asma.pretrain import NonFiniteLossError, Pretraining, pretrain
 from asma_kernels import Skeleton
 
@@ -116,11 +117,18 @@ def test_sigterm_saves_and_leaves(kind, tmp_path, context, whole) -> None:
     assert all(torch.equal(tensor, weights[name]) for name, tensor in whole[kind].items())
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(damage, tmp_path, whole, capsys) -> None:
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *(("pretrain", damage) for damage in ("cut", "flipped", "empty", "gone")),
+        ("finetune", "cut"),
+        ("distill", "flipped"),
+    ],
+)
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(kind, damage, tmp_path, whole, capsys) -> None:
     folder = tmp_path / "run"
-    train("pretrain", folder)
-    (folder / "encoder.safetensors").unlink()
+    train(kind, folder)
+    (folder / WEIGHTS[kind]).unlink()
     file = folder / "checkpoint.pt"
     content = bytearray(file.read_bytes())
     for place in range(len(content) // 2, len(content) // 2 + 2000):  # more than what lies between two tensors
@@ -131,8 +139,8 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(damage, tmp_pat
         "empty": lambda: file.write_bytes(b""),
         "gone": file.unlink,
     }[damage]()
-    train("pretrain", folder, resume=True)
-    assert_finished("pretrain", folder, whole)
+    train(kind, folder, resume=True)
+    assert_finished(kind, folder, whole)
     said = capsys.readouterr().err
     if damage != "gone":
         assert f"checkpoint {file} cannot be read" in said and f"the one before, of step {STEPS - 2}" in said
@@ -149,49 +157,37 @@ def test_both_checkpoints_damaged_is_one_error_and_loses_nothing(tmp_path) -> No
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, whole) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_keeps_the_last_checkpoint(kind, tmp_path, context, whole) -> None:
     """The limit on a file's size stands for the disk: the checkpoint does not fit, and the run says so."""
-    program = (
-        "import resource, signal, sys; from pathlib import Path; import training_runs as runs\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "rotate, count = runs.loop.rotate_checkpoint, []\n"
-        "def small(*arguments):\n"
-        "    count.append(0)\n"
-        "    if len(count) == 4: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY))\n"
-        "    return rotate(*arguments)\n"
-        "runs.loop.rotate_checkpoint = small\n"
-        "runs.train('pretrain', Path(sys.argv[1]))\n"
-    )
-    folder = tmp_path / "run"
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0 and "checkpoint.next.pt cannot be written" in done.stderr and "make room" in done.stderr
+    folder, said = tmp_path / "run", tmp_path / "said"
+    assert run(context, training_runs.train_on_a_full_disk, kind, folder, said) == 2
+    assert "checkpoint.next.pt cannot be written" in said.read_text() and "make room" in said.read_text()
     assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == 4
-    train("pretrain", folder, resume=True)
-    assert_finished("pretrain", folder, whole)
+    train(kind, folder, resume=True)
+    assert_finished(kind, folder, whole)
 
 
-def test_a_checkpoint_holds_all_that_a_result_depends_on(tmp_path) -> None:
-    train("pretrain", tmp_path / "run")
-    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt", Pretraining.kind)
-    assert {
-        "encoder",
-        "projector",
-        "optimiser",
-        "batches",
-        "views",
-        "config",
-        "clips",
-        "step",
-        "random",
-    } <= state.keys()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_holds_all_that_a_result_depends_on(kind, tmp_path) -> None:
+    train(kind, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    learnt = {"encoder", "projector", "clips"} if kind == "pretrain" else {"trained", "inputs"}
+    assert {"optimiser", "batches", "views", "config", "step", "random", "versions"} | learnt <= state.keys()
     assert {"python", "numpy", "torch"} <= state["random"][0].keys()
-    assert {"asma", "torch", "numpy", "python"} <= state["versions"].keys()
+    # Of the schedule: the step that it is a function of, its options, and where it came to.
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert state["step"] == STEPS and state["config"]["optimiser"]["warmup"] == 0.25
+    assert state["optimiser"]["param_groups"][0]["lr"] == json.loads(lines[-1])["lr"]
+    assert state["versions"]["torch"] == torch.__version__ and {"asma", "numpy", "python"} <= state["versions"].keys()
+
+
+def test_of_a_git_checkout_the_checkpoint_names_the_commit() -> None:
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("these files are no git checkout")
+    commit = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert versions()["git"].removesuffix("+") == commit.stdout.strip()
 
 
 def test_random_numbers_of_others_go_on_too(tmp_path) -> None:
@@ -247,6 +243,15 @@ class TestNonFinite:
         assert torch.equal(report["clips"]["clips"], clips()[report["clips"]["index"]])
         assert report["modules"][0].startswith(("encoder.", "projector."))
         assert report["parameters_before"] == [] or all(isinstance(name, str) for name in report["parameters_before"])
+
+    @pytest.mark.parametrize(("kind", "models"), [("finetune", ("encoders", "alignment")), ("distill", ("student",))])
+    def test_the_report_of_a_training_with_labels(self, kind, models, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr(training_runs, "OPTIMISER", self.CONFIG.optimiser)
+        with pytest.raises(NonFiniteLossError, match="first in the output of .*nonfinite.pt"):
+            train(kind, tmp_path / "run")
+        report = torch.load(tmp_path / "run" / "nonfinite.pt", weights_only=True)
+        assert not report["losses"]["loss"].isfinite() and report["modules"][0].startswith(models)
+        assert torch.equal(report["clips"]["clips"], classifiers.X[report["clips"]["index"]])
 
     def test_clips_that_are_not_finite(self, tmp_path) -> None:
         broken = clips()

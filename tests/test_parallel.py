@@ -33,13 +33,13 @@ def losses(folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("options", "processes"),
-    [({}, 2), ({"batch": 7}, 2), ({"per_clip": True, "batch": 7}, 3)],
-    ids=["halves", "uneven", "three processes, draws of each clip's own"],
+    ("options", "processes", "more"),
+    [({}, 2, {}), ({"batch": 7}, 2, {"recompute": True}), ({"per_clip": True, "batch": 7}, 3, {})],
+    ids=["halves", "uneven, with activations computed again", "three processes, draws of each clip's own"],
 )
-def test_processes_are_one_process_on_the_whole_batch(options, processes, tmp_path) -> None:
+def test_processes_are_one_process_on_the_whole_batch(options, processes, more, tmp_path) -> None:
     pretrain(parallel_run.config(**options), clips(), SKELETON, tmp_path / "one")
-    done = torchrun(tmp_path / "many", options, processes=processes)
+    done = torchrun(tmp_path / "many", {**options, **more}, processes=processes)
     assert done.returncode == 0, done.stderr
     torch.testing.assert_close(losses(tmp_path / "many"), losses(tmp_path / "one"), rtol=1e-5, atol=1e-5)
     # Weights but those of a convolution's bias, which the norm behind takes away: its gradient is rounding alone, and

@@ -14,6 +14,7 @@ from .motion_target import extract_motion, motion_target, patchify
 from .msg3d import MSG3D, MSGCN, STMSGCN, MultiWindowMSG3D, TemporalWindows
 from .mstcn import DGMSTCN, MSTCN
 from .pyskl_gcn import PysklGCN
+from .recompute import in_parts, recomputed
 from .skeleton_masks import CentralSpatialMask, NeighbourhoodMask, motion_att_temp_mask
 from .stgcn import ConvTemporalGraphical, STGCNUnit
 from .stgcn_block import STGCNBlock
@@ -61,10 +62,12 @@ __all__ = [
     "bone_stream",
     "extract_motion",
     "frame_random_masking",
+    "in_parts",
     "motion_att_temp_mask",
     "motion_aware_random_masking",
     "motion_stream",
     "motion_target",
     "patchify",
     "random_masking",
+    "recomputed",
 ]

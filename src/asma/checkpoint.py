@@ -160,9 +160,8 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def checksum(tensors: Iterable[torch.Tensor]) -> int:
-    """A number that changes with any of the values."""
-    found = 0
+def checksum(tensors: Iterable[torch.Tensor], found: int = 0) -> int:
+    """A number that changes with any of the values; ``found`` is that of the tensors before these."""
     for tensor in tensors:
         found = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, found)
     return found

@@ -218,6 +218,10 @@ class PretrainConfig:
     """Autocast the encoder and the projector to bfloat16; the loss and the weights stay float32."""
     cuda_graph: bool = False
     """Replay each step as one CUDA graph; needs device cuda."""
+    recompute: bool = field(default=False, metadata=LATER)
+    """Keep less of the encoder for the backward and compute it again there: less memory, more time, the same result."""
+    deterministic: bool = field(default=False, metadata=LATER)
+    """Take only algorithms that give the same bits in every run; on the CPU they do so anyway."""
     calibrate: bool = False
     """At the end, replace the running statistics of batch norms by those of whole training clips."""
     log_every: int = 20
@@ -236,6 +240,12 @@ class PretrainConfig:
             not self.cuda_graph or self.masks.joint_mode != "tokens",
             "cuda_graph needs masks that the device draws: masks.joint_mode fixed or deterministic",
             self.masks.joint_mode,
+        )
+        need(
+            not self.cuda_graph or not self.recompute,
+            "recompute must be off with cuda_graph: it reads the state of the GPU's random numbers, which a graph that "
+            "is recorded does not allow",
+            "on",
         )
 
     def check_fits(self, skeleton: Skeleton, clips: Sequence[int]) -> None:

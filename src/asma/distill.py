@@ -14,11 +14,13 @@ from .checkpoint import checksum
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, save_classifier
 from .config import need
 from .config_file import to_dict
+from .data.feed import Feed, Rows
+from .determinism import deterministic
 from .evaluate import evaluation_mode
 from .extras import extra
 from .models import Encoder
-from .pretrain import usable_device
-from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels
+from .pretrain import START_CLIPS, usable_device
+from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels, examined
 
 __all__ = ["DistillConfig", "distill", "make_student"]
 
@@ -111,7 +113,7 @@ def _student(teacher: Classifier, channels: tuple[int, ...]) -> Classifier:
 
 def distill(
     teacher: Classifier,
-    clips: torch.Tensor,
+    clips: torch.Tensor | Rows,
     config: DistillConfig,
     run_dir: Path,
     resume: bool = False,
@@ -123,7 +125,8 @@ def distill(
 
     Args:
         teacher: its parameters and its mode are the same afterwards.
-        clips: (N, C, T, V, M) float32, the training clips, prepared by `teacher.data`.
+        clips: (N, C, T, V, M) float32, the training clips, prepared by `teacher.data`, or what makes them when they are
+            asked for, as `asma.prepare.Prepared`.
         config: the student, the loss and the training.
         run_dir: where the run goes; made if it is not there.
         resume: go on with the run that the folder holds, if it holds one. A finished run is returned as it is.
@@ -146,23 +149,24 @@ def distill(
     extra("safetensors")  # rather now than after minutes
     device = usable_device(config.device)
     clips = checked_clips("distill", clips, teacher.first_encoder)
-    truth = torch.full((len(clips),), UNLABELLED)
+    truth = torch.full((clips.shape[0],), UNLABELLED)
     if labels is not None:
-        truth = checked_labels("distill", labels, len(clips), len(teacher.classes))
-    inputs = checksum([clips, truth, *teacher.state_dict().values()])
+        truth = checked_labels("distill", labels, len(truth), len(teacher.classes))
+    feed = config.feed(clips, device)
+    inputs = checksum([truth, *teacher.state_dict().values()], examined("distill", feed))
     home = next(teacher.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    draws = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with draws, deterministic(config.deterministic, config.device):
         torch.manual_seed(config.seed)
         student = make_student(teacher, config).to(device)
         mapping = nn.Linear(student.features, teacher.features).to(device)
-        x = clips.to(device)
-        student.first_encoder.start_input(x)
+        student.first_encoder.start_input(feed.sample(START_CLIPS))
         try:
             with evaluation_mode(teacher):
                 losses = _Losses(teacher.to(device), student, mapping, truth.to(device), config)
-                losses.standardise(x)
+                losses.standardise(feed)
                 trained = nn.ModuleDict({"student": student.train(), "mapping": mapping.train()})
-                run = SupervisedRun(KIND, config, trained, losses, x, teacher.skeleton, inputs)
+                run = SupervisedRun(KIND, config, trained, losses, feed, teacher.skeleton, inputs)
                 with torch.enable_grad():
                     run.train(Path(run_dir), resume)
         finally:
@@ -189,9 +193,9 @@ class _Losses:
         self.mean = self.deviation = torch.zeros(())
 
     @torch.no_grad()
-    def standardise(self, clips: torch.Tensor, batch: int = 256) -> None:
+    def standardise(self, feed: Feed) -> None:
         """Take mean and deviation of the teacher's features over all clips."""
-        features = torch.cat([self.teacher.represent(part) for part in clips.split(batch)])
+        features = torch.cat([self.teacher.represent(clips) for clips in feed.parts()])
         self.deviation, self.mean = torch.std_mean(features, dim=0, correction=0)
         self.deviation = self.deviation.clamp(min=SMALLEST_DEVIATION)
 

@@ -28,7 +28,7 @@ def extra(module: str, group: str = "train") -> Any:
 
 
 class Progress:
-    """A bar on a terminal, nothing elsewhere.
+    """A bar on a terminal, with the time left; nothing elsewhere.
 
     >>> list(Progress(range(3), "counting"))
     [0, 1, 2]
@@ -36,7 +36,11 @@ class Progress:
 
     def __init__(self, steps: Iterable[int], title: str, wanted: bool = True) -> None:
         self._steps = steps
-        self._bar = extra("tqdm").tqdm(steps, desc=title) if wanted and sys.stderr.isatty() else None
+        self._bar = None
+        if wanted and sys.stderr.isatty():
+            # A range that begins late is the rest of a work, of which so much is done.
+            rest = {"initial": steps.start, "total": steps.stop} if isinstance(steps, range) and steps.step == 1 else {}
+            self._bar = extra("tqdm").tqdm(steps, desc=title, **rest)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._steps if self._bar is None else self._bar)

@@ -13,9 +13,11 @@ from .checkpoint import checksum
 from .classifier import CLASSIFIER_FILE, Classifier, save_classifier
 from .config import need
 from .config_file import to_dict
+from .data.feed import Rows
+from .determinism import deterministic
 from .extras import extra
 from .pretrain import usable_device
-from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels
+from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels, examined
 
 __all__ = ["FinetuneConfig", "finetune"]
 
@@ -35,7 +37,7 @@ class FinetuneConfig(SupervisedConfig):
 
 def finetune(
     model: Classifier,
-    clips: torch.Tensor,
+    clips: torch.Tensor | Rows,
     labels: ArrayLike | torch.Tensor,
     config: FinetuneConfig,
     run_dir: Path,
@@ -46,7 +48,8 @@ def finetune(
     Args:
         model: both encoders, alignment and head (or one encoder and head), for example of `make_teacher`. Parameters
             that a probe froze learn again.
-        clips: (N, C, T, V, M) float32, the training clips, prepared by `model.data`.
+        clips: (N, C, T, V, M) float32, the training clips, prepared by `model.data`, or what makes them when they are
+            asked for, as `asma.prepare.Prepared`.
         labels: (N) in [0, K).
         config: the training.
         run_dir: where the run goes; made if it is not there.
@@ -66,20 +69,22 @@ def finetune(
     extra("safetensors")  # rather now than after minutes
     device = usable_device(config.device)
     clips = checked_clips("finetune", clips, model.first_encoder)
-    truth = checked_labels("finetune", labels, len(clips), len(model.classes))
+    truth = checked_labels("finetune", labels, clips.shape[0], len(model.classes))
     need(bool((truth != UNLABELLED).all()), "finetune: every clip must have a label", "-1")
-    inputs = checksum([clips, truth, *model.state_dict().values()])
+    feed = config.feed(clips, device)
+    inputs = checksum([truth, *model.state_dict().values()], examined("finetune", feed))
     truth = truth.to(device)
 
     def losses(x: torch.Tensor, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         logits = model(x).float()
         return {"loss": F.cross_entropy(logits, truth[rows], label_smoothing=config.label_smoothing)}
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    draws = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with draws, deterministic(config.deterministic, config.device):
         torch.manual_seed(config.seed)
         try:
             model.to(device).requires_grad_(True).train()
-            run = SupervisedRun(KIND, config, model, losses, clips.to(device), model.skeleton, inputs)
+            run = SupervisedRun(KIND, config, model, losses, feed, model.skeleton, inputs)
             run.train(Path(run_dir), resume)
         finally:
             model.cpu().eval()

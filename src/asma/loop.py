@@ -73,6 +73,11 @@ class Run(Protocol):
     @property
     def clips_per_step(self) -> int: ...
 
+    @property
+    def waited(self) -> float:
+        """Seconds in which this process has waited for clips."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on as if nothing had happened, random numbers aside."""
         ...
@@ -109,7 +114,12 @@ def train(run: Run, folder: Path, resume: bool, tensorboard: bool = False) -> No
             if checkpoint or run.step % run.config.log_every == 0 or (asked and parallel.alone()):
                 values = log.write()
                 stop = parallel.any_process(bool(asked), run.device)
-                progress.show(loss=f"{values['loss']:.4g}", clips_per_second=f"{values['clips_per_second']:.0f}")
+                progress.show(
+                    loss=f"{values['loss']:.4g}",
+                    clips_per_second=f"{values['clips_per_second']:.0f}",
+                    data_wait=f"{values['data_wait']:.0%}",
+                    memory=f"{values['memory_mb'] / 1000:.1f} GB",
+                )
             if checkpoint or stop:
                 save(run, folder)
             if stop and run.step < run.total_steps:
@@ -123,7 +133,8 @@ def save(run: Run, folder: Path) -> None:
     """Write a checkpoint, by the first process; the one before stays beside it."""
     states = parallel.gather(random_state(run.device))
     if parallel.first():
-        rotate_checkpoint(folder / CHECKPOINT_FILE, run.kind, {**run.state(), "random": states})
+        content = {"config": to_dict(run.config), **run.state(), "random": states}
+        rotate_checkpoint(folder / CHECKPOINT_FILE, run.kind, content)
     parallel.wait()
 
 
@@ -208,7 +219,7 @@ class _Log:
     def __init__(self, run: Run, folder: Path, tensorboard: bool) -> None:
         self.run, self.folder, self.file = run, folder, folder / METRICS_FILE
         self.pending: list[dict[str, torch.Tensor]] = []
-        self.seconds, self.board = 0.0, None
+        self.seconds, self.waited, self.board = 0.0, run.waited, None
         if parallel.first():
             # A run that stopped after its last checkpoint has written lines that it is about to write again.
             lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
@@ -223,19 +234,21 @@ class _Log:
         self.pending.append({name: loss.detach() for name, loss in losses.items()})
 
     def write(self) -> dict[str, float]:
-        """A line with the mean losses since the last one, the learning rate, the speed and the seconds."""
+        """A line with the mean losses since the last one, the learning rate, the speed, the share of the time in which
+        the run waited for clips, the seconds in all and the memory."""
         run, count = self.run, len(self.pending)
         series = {name: torch.stack([losses[name] for losses in self.pending]).tolist() for name in self.pending[0]}
         for step, loss in enumerate(series["loss"], run.step - count + 1):
             if not math.isfinite(loss):
                 self._complain(step, loss)
-        now = time.perf_counter()
+        now, waited = time.perf_counter(), run.waited
         self.seconds += now - self.since
         values = {
             "step": run.step,
             **{name: sum(losses) / count for name, losses in series.items()},
             "lr": run.rate,
             "clips_per_second": round(count * run.clips_per_step / (now - self.since), 1),
+            "data_wait": round((waited - self.waited) / (now - self.since), 4),
             "seconds": round(self.seconds, 2),
             "memory_mb": round(parallel.memory_bytes(run.device) / 1e6),
         }
@@ -246,7 +259,7 @@ class _Log:
             for name, value in values.items():
                 self.board.add_scalar(name, value, run.step)
         self.pending.clear()
-        self.since = now
+        self.since, self.waited = now, waited
         return values
 
     def _complain(self, step: int, loss: float) -> None:

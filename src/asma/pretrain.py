@@ -19,6 +19,7 @@ from .config import OptimiserConfig, PretrainConfig, need
 from .config_file import to_dict
 from .data.feed import Feed, Rows
 from .data.order import Batches
+from .determinism import deterministic
 from .extras import extra
 from .loop import NonFiniteLossError
 from .models import Encoder, projector
@@ -71,6 +72,7 @@ class Pretraining:
         self.clips_sum = self.feed.checksum()
         torch.manual_seed(config.seed)
         encoder = Encoder(config.encoder, skeleton).to(self.device)
+        encoder.recompute = config.recompute
         encoder.start_input(self.feed.sample(START_CLIPS))
         views = ThreeViews(config.views, config.masks, skeleton, config.seed, self.device, batch)
         self.trained = Objective(config, encoder, views).to(self.device)
@@ -120,10 +122,14 @@ class Pretraining:
         """The learning rate of the last step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
+    @property
+    def waited(self) -> float:
+        """See ``loop.Run``."""
+        return self.feed.waited
+
     def state(self) -> dict[str, Any]:
         """See ``loop.Run``."""
         return {
-            "config": to_dict(self.config),
             "clips": self.clips_sum,
             "step": self.step,
             "encoder": self.encoder.state_dict(),
@@ -203,7 +209,7 @@ def pretrain(
     """
     for module in ["safetensors", *["tensorboard"] * config.tensorboard]:
         extra(module)  # rather now than after hours
-    with parallel.processes(config.device):
+    with deterministic(config.deterministic, config.device), parallel.processes(config.device):
         run = Pretraining(config, clips, skeleton)
         if say is not None and parallel.first():
             say(run.feed.placement)

@@ -13,15 +13,16 @@ from torch import nn
 from asma_kernels import Skeleton
 
 from . import loop
-from .checkpoint import CONFIG_FILE
+from .checkpoint import CONFIG_FILE, checksum
 from .classifier import CLASSIFIER_FILE
-from .config import MaskConfig, OptimiserConfig, ViewConfig, need
+from .config import LATER, MaskConfig, OptimiserConfig, ViewConfig, need
+from .data.feed import Feed, Rows
 from .data.order import Batches
 from .models import Encoder
 from .pretrain import learning_rate
 from .views import ThreeViews
 
-__all__ = ["SupervisedConfig", "SupervisedRun", "checked_clips", "checked_labels"]
+__all__ = ["SupervisedConfig", "SupervisedRun", "checked_clips", "checked_labels", "examined"]
 
 UNLABELLED = -1
 
@@ -37,6 +38,11 @@ class SupervisedConfig:
     device: str = "cpu"
     bfloat16: bool = False
     """Autocast the models to bfloat16; losses and weights stay float32."""
+    recompute: bool = field(default=False, metadata=LATER)
+    """Keep less of the encoders for the backward and compute them again there: less memory, more time, the same
+    result."""
+    deterministic: bool = field(default=False, metadata=LATER)
+    """Take only algorithms that give the same bits in every run; on the CPU they do so anyway."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     checkpoint_every: int = 200
@@ -46,6 +52,11 @@ class SupervisedConfig:
         need(0 <= self.seed < 2**63, "seed must be in [0, 2^63)", self.seed)
         need(self.log_every >= 1, "log_every must be at least 1", self.log_every)
         need(self.checkpoint_every >= 1, "checkpoint_every must be at least 1", self.checkpoint_every)
+
+    def feed(self, clips: torch.Tensor | Rows, device: torch.device) -> Feed:
+        """The run's batches of clips (N, C, T, V, M); of all clips where they are fewer than a batch."""
+        order = Batches(clips.shape[0], min(self.optimiser.batch, clips.shape[0]), self.seed, torch.device("cpu"))
+        return Feed(clips, order, device)
 
 
 class SupervisedRun:
@@ -57,7 +68,7 @@ class SupervisedRun:
         config: SupervisedConfig,
         trained: nn.Module,
         losses: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]],
-        clips: torch.Tensor,
+        feed: Feed,
         skeleton: Skeleton,
         inputs: int,
     ) -> None:
@@ -68,7 +79,7 @@ class SupervisedRun:
             trained: everything that learns, in the mode in which it does.
             losses: clips of a batch (N, C, T, V, M), augmented, and their indices (N) -> losses by name; the one called
                 "loss" is minimised, the others are written down.
-            clips: (N, C, T, V, M) float32, N at least 2, on config.device.
+            feed: of the training clips, of ``config.feed``.
             skeleton: of the V joints.
             inputs: checksum of all that the run depends on besides its config.
 
@@ -80,20 +91,21 @@ class SupervisedRun:
             f"views.flip must be 0: the skeleton {skeleton.name} does not say which joints mirror which",
             config.views and config.views.flip,
         )
-        self.kind, self.config, self.trained, self.losses, self.clips, self.inputs = (
-            kind, config, trained, losses, clips, inputs,
+        self.kind, self.config, self.trained, self.losses, self.feed, self.inputs = (
+            kind, config, trained, losses, feed, inputs,
         )  # fmt: skip
-        self.device = device = clips.device
+        self.device = device = feed.device
         settings = config.optimiser
-        batch = min(settings.batch, len(clips))
         self.optimiser = torch.optim.Adam(trained.parameters(), settings.lr, weight_decay=settings.weight_decay)
-        self.batches = Batches(len(clips), batch, config.seed, device)
         self.views = (
             None if config.views is None else ThreeViews(config.views, MaskConfig(), skeleton, config.seed, device)
         )
-        self.total_steps = settings.steps or settings.epochs * (len(clips) // batch)
+        for module in trained.modules():
+            if isinstance(module, Encoder):
+                module.recompute = config.recompute
+        self.clips_per_step = min(settings.batch, len(feed))
+        self.total_steps = settings.steps or settings.epochs * (len(feed) // self.clips_per_step)
         self.step = 0
-        self.clips_per_step = batch
         self.batch: dict[str, torch.Tensor] = {}
 
     def train(self, folder: Path, resume: bool) -> None:
@@ -105,14 +117,16 @@ class SupervisedRun:
         held = (folder / CONFIG_FILE).exists()
         if not held and (folder / CLASSIFIER_FILE).exists():
             raise FileExistsError(f"{folder} holds a teacher or student already: take another folder")
-        loop.train(self, folder, resume and held)
+        try:
+            loop.train(self, folder, resume and held)
+        finally:
+            self.feed.close()
 
     def train_step(self) -> dict[str, torch.Tensor]:
         """See ``loop.Run``."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config.optimiser, self.step, self.total_steps)
-        rows = self.batches.next()
-        x = self.clips.index_select(0, rows)
+        x, rows = self.feed.next(), self.feed.index
         self.batch = {"index": rows, "clips": x}
         if self.views is not None:
             x = self.views.augment(x)
@@ -129,6 +143,11 @@ class SupervisedRun:
         """The learning rate of the last step."""
         return float(self.optimiser.param_groups[0]["lr"])
 
+    @property
+    def waited(self) -> float:
+        """See ``loop.Run``."""
+        return self.feed.waited
+
     def state(self) -> dict[str, Any]:
         """See ``loop.Run``."""
         return {
@@ -136,7 +155,7 @@ class SupervisedRun:
             "step": self.step,
             "trained": self.trained.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "batches": self.batches.state(),
+            "batches": self.feed.state(),
             "views": None if self.views is None else self.views.state(),
         }
 
@@ -149,30 +168,41 @@ class SupervisedRun:
         self.step = state["step"]
         self.trained.load_state_dict(state["trained"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.batches.load_state(state["batches"])
+        self.feed.load_state(state["batches"])
         if self.views is not None:
             self.views.load_state(state["views"])
 
 
-def checked_clips(where: str, clips: torch.Tensor, encoder: Encoder) -> torch.Tensor:
-    """Clips (N, C, T, V, M) that the encoder can learn from.
+def checked_clips(where: str, clips: torch.Tensor | Rows, encoder: Encoder) -> torch.Tensor | Rows:
+    """Clips (N, C, T, V, M) of a shape and type that the encoder can learn from; their numbers are not looked at.
 
     Raises:
-        ValueError: another shape or type, fewer than two clips, or coordinates that are not finite; the message begins
-            with `where`.
+        ValueError: another shape or type, or fewer than two clips; the message begins with `where`.
     """
-    found = torch.as_tensor(clips)
+    found = clips if hasattr(clips, "rows") else torch.as_tensor(clips)
     C, V = encoder.config.in_channels, encoder.skeleton.num_joints
-    shape = tuple(found.shape)
+    shape, dtype = tuple(found.shape), getattr(found, "dtype", torch.float32)
     need(
-        len(shape) == 5 and (shape[1], shape[3]) == (C, V) and shape[2] * shape[4] > 0 and found.dtype == torch.float32,
+        len(shape) == 5 and (shape[1], shape[3]) == (C, V) and shape[2] * shape[4] > 0 and dtype == torch.float32,
         f"{where}: clips must be (N, {C}, T, {V}, M) float32 with T and M at least 1",
-        f"{found.dtype} of shape {shape}",
+        f"{dtype} of shape {shape}",
     )
-    need(len(found) >= 2, f"{where}: clips must be at least 2", len(found))
-    broken = (~found.isfinite()).flatten(1).any(dim=1).nonzero()
-    if len(broken):
-        raise ValueError(f"{where}: clips must be finite, clip {int(broken[0])} is not")
+    need(shape[0] >= 2, f"{where}: clips must be at least 2", shape[0])
+    return found
+
+
+def examined(where: str, feed: Feed) -> int:
+    """The checksum of all clips; reads all of them.
+
+    Raises:
+        ValueError: coordinates that are not finite; the message begins with `where`.
+    """
+    found = place = 0
+    for clips in feed.parts():
+        broken = (~clips.isfinite()).flatten(1).any(dim=1).nonzero()
+        if len(broken):
+            raise ValueError(f"{where}: clips must be finite, clip {place + int(broken[0])} is not")
+        found, place = checksum([clips], found), place + len(clips)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ class Feed:
         resident: the set on the device, None if it is read ahead.
         placement: what was decided and by which numbers, in words.
         index: (batch) int64, the clips of the last batch.
+        waited: seconds that the caller of `next` has waited for it, in all.
 
     >>> from asma.data.order import Batches
     >>> cpu = torch.device("cpu")
@@ -130,6 +132,7 @@ class Feed:
             self.placement = f"clips: {_size(wanted)}, {why}: batches are made ahead of their use"
         order.to(device if resident else torch.device("cpu"))
         self.index = torch.empty(0, dtype=torch.int64)
+        self.waited = 0.0
         self._state = order.state()
         self._reader: _Reader | None = None
 
@@ -143,6 +146,12 @@ class Feed:
         Raises:
             ValueError, OSError: a batch that was read ahead cannot be made.
         """
+        begun = time.perf_counter()
+        clips = self._next()
+        self.waited += time.perf_counter() - begun
+        return clips
+
+    def _next(self) -> torch.Tensor:
         if self.resident is not None:
             self.index = self.order.next()
             return self.resident.index_select(0, self.index)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from asma_kernels import Skeleton, SparseGraph
-from asma_kernels.nn import STGCNBlock
+from asma_kernels.nn import STGCNBlock, recomputed
 
 from ..config import EncoderConfig
 
@@ -39,6 +38,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.skeleton = skeleton
+        self.recompute = False
+        """Whether training keeps no more of a block than its input, and computes the block again in the backward."""
         self.register_buffer("A", skeleton.partition(config.partition))
         self.register_buffer("edges", self.A.nonzero().T.contiguous(), persistent=False)
         self.register_load_state_dict_post_hook(_find_edges)
@@ -72,8 +73,10 @@ class Encoder(nn.Module):
         if self.config.segments == 1:
             return self.mean_feature(x, joints)
         frames = self.feature_map(x, joints).mean(dim=3, dtype=torch.promote_types(x.dtype, torch.float32))
-        segments = functional.adaptive_avg_pool1d(frames, self.config.segments)  # (N * M, channels, segments)
-        return segments.transpose(1, 2).reshape(x.shape[0], x.shape[4], -1).mean(dim=1)
+        count, T = self.config.segments, frames.shape[2]
+        # The segments of adaptive_avg_pool1d, whose gradient on a GPU is not the same each time.
+        parts = [frames[:, :, i * T // count : -(-(i + 1) * T // count)].mean(dim=2) for i in range(count)]
+        return torch.stack(parts, dim=1).reshape(x.shape[0], x.shape[4], -1).mean(dim=1)
 
     def mean_feature(self, x: torch.Tensor, joints: torch.Tensor | None = None) -> torch.Tensor:
         """The mean over all frames, what pretraining compares: (N, channels), otherwise as ``forward``."""
@@ -98,7 +101,8 @@ class Encoder(nn.Module):
         graph = SparseGraph(self.A[k, v, w], self.edges, (len(self.A), V, V))
         x = x.contiguous()
         for block, importance in zip(self.st_gcn_networks, self.edge_importance, strict=True):
-            x = block(x, graph.weighted(importance), joints)
+            given = x, graph.weighted(importance), joints
+            x = recomputed(block, *given) if self.recompute else block(*given)
         return x
 
     @torch.no_grad()
