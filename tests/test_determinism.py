@@ -57,9 +57,9 @@ def run(kind: str, folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune", "distill"])
 def test_every_training_takes_it_and_repeats_bit_for_bit(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[bool, ...]
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    before, seen = flags(), []
     for of in (Pretraining, SupervisedRun):
         step = of.train_step
         monkeypatch.setattr(of, "train_step", lambda run, step=step: seen.append(flags()) or step(run))

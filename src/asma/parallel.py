@@ -6,6 +6,7 @@ batch: batch norms take statistics of the global batch, the loss compares all cl
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -46,6 +47,9 @@ def processes(device: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # gloo's threads end with the last reference to the group, of which DistributedDataParallel has one in a cycle.
+        # A process that exits beside them aborts now and then.
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -150,6 +150,11 @@ class Pretraining:
         self.feed.load_state(state["batches"])
         self.views.load_state(state["views"])
 
+    def close(self) -> None:
+        """After the last step: stop reading ahead, and let go of the other processes."""
+        self.feed.close()
+        self.objective = self.trained
+
 
 def usable_device(name: str) -> torch.device:
     """The device, once something has been put there.
@@ -216,11 +221,13 @@ def pretrain(
         run.encoder.train()
         # A process that died is started again with the same command line.
         again = parallel.restarted() and (folder / CONFIG_FILE).exists()
-        loop.train(run, folder, resume or again, config.tensorboard)
+        try:
+            loop.train(run, folder, resume or again, config.tensorboard)
+        finally:
+            run.close()
         run.encoder.eval()
         if config.calibrate:
             run.encoder.calibrate(run.feed.parts())
-        run.feed.close()
         if parallel.first():
             save_encoder(folder / ENCODER_FILE, run.encoder, {"pretraining": to_dict(config), "steps": run.step})
         return run.encoder
