@@ -124,7 +124,8 @@ def train(run: Run, folder: Path, resume: bool, tensorboard: bool = False) -> No
                 save(run, folder)
             if stop and run.step < run.total_steps:
                 raise TerminatedError(
-                    f"{folder}: stopped by SIGTERM after step {run.step}; --resume goes on from there"
+                    f"{folder}: stopped by SIGTERM after step {run.step}; it goes on from there "
+                    "(pretrain and distill with --resume, demo and table by the same command)"
                 )
     log.close()
 
