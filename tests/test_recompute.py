@@ -1,7 +1,9 @@
 """What is computed again in the backward: the same numbers from less memory, and large batches in parts."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import classifiers
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from training_runs import CONFIG, OPTIMISER, clips
 
 import asma_kernels
 from asma.config import PretrainConfig
+from asma.finetune import FinetuneConfig, finetune
 from asma.pretrain import Pretraining
 from asma_kernels import Skeleton, barlow_twins
 from asma_kernels.nn import STGCNBlock, in_parts, recomputed
@@ -69,6 +72,17 @@ def test_pretraining_is_the_same_bit_for_bit(changes: dict) -> None:
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
+
+
+def test_fine_tuning_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    """Of both encoders and their alignment."""
+    tuned = []
+    for again in (False, True):
+        config = FinetuneConfig(optimiser=replace(OPTIMISER, steps=3), recompute=again)
+        start = classifiers.teacher()
+        tuned.append(finetune(start, classifiers.X, classifiers.LABELS, config, tmp_path / str(again)))
+        assert [encoder.recompute for encoder in start.encoders] == [again, again]
+    classifiers.assert_same_weights(*tuned)
 
 
 def peak_bytes(config: PretrainConfig) -> int:
