@@ -339,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["none is left"])[0]
-        advice = "lower optimiser.batch, data.frames or projector.width, or take --bfloat16"
+        advice = "lower optimiser.batch, data.frames or projector.width, or take --recompute or --bfloat16"
         print(f"asma: out of memory ({reason}): {advice}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
