@@ -1,14 +1,13 @@
-"""The machine: what it is called, and the limits that results are held against, measured."""
+"""The machine: what it is called, and how busy it is. What it can do at most measures asma.machine."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +37,6 @@ def facts() -> dict[str, Any]:
     }
 
 
-def best(function: Callable[[], Any], rounds: int = 15) -> float:
-    function()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def busy(seconds: float = 2.0) -> float:
     """The share of the processors' time that others use just now, in [0, 1]."""
 
@@ -67,19 +56,6 @@ def busy_said(results: dict[str, Any]) -> str:
     return "" if share is None else f"Others kept the processors {100 * share:.0f} % busy before. "
 
 
-def limits() -> dict[str, float]:
-    """Bytes and flops a second of the present number of threads: a copy in memory, one of the clips' size (it stays in
-    the last cache), and a float32 matrix product of PyTorch's BLAS."""
-    large, clips = torch.empty(1 << 26), torch.empty(480_000)
-    to_large, to_clips = torch.empty_like(large), torch.empty_like(clips)
-    a, b = torch.randn(1536, 1536), torch.randn(1536, 1536)
-    return {
-        "copy_bytes": 8 * large.numel() / best(lambda: to_large.copy_(large)),
-        "cached_copy_bytes": 8 * clips.numel() / best(lambda: to_clips.copy_(clips), 200),
-        "flops": 2 * 1536**3 / best(lambda: a @ b),
-    }
-
-
 def need_room(folder: Path, wanted: int) -> None:
     """End here unless so many bytes are free in a folder."""
     free = shutil.disk_usage(folder).free
@@ -94,24 +70,3 @@ def forget(files: Iterable[Path]) -> None:
         handle = os.open(file, os.O_RDONLY)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
-
-
-def _status(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(found.group(1)) * 1024 if found else 0
-
-
-def peak_bytes(function: Callable[[], Any]) -> int | None:
-    """Resident memory at its highest during a call, less what was there before; None where Linux does not tell."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        function()  # what is kept between calls is not counted
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        result = function()
-        peak = _status("VmHWM")
-    except OSError:
-        return None
-    del result
-    return max(0, peak - before)

@@ -6,6 +6,7 @@ They work on the parameters of our encoder, so that both sides start from the sa
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -38,16 +39,45 @@ def kept_joints(k: int) -> list[int]:
     return [joint for joint in range(len(peers.DEGREES)) if joint not in gone]
 
 
-def step(clips: torch.Tensor, encoder: Encoder, projector: nn.Module, optimiser: torch.optim.Optimizer) -> torch.Tensor:
-    """Three views, three features, two losses by the D x D matrix, Adam."""
-    T = clips.shape[2]
-    anchor, spatial, temporal = (peers.view(clips, *peers.random_view(T)) for _ in range(3))
-    temporal = peers.masked_frames(temporal, T // 5, peers.random_places(T, T // 5))
-    z = projector(feature(encoder, anchor))
-    z_spatial = projector(feature(encoder, spatial, kept_joints(8)))
-    z_temporal = projector(feature(encoder, temporal))
-    loss: torch.Tensor = peers.barlow_twins(z, z_temporal) + peers.barlow_twins(z, z_spatial)
+class Drawn(NamedTuple):
+    """The random numbers of a step, drawn once for the batch."""
+
+    anchor: tuple
+    spatial: tuple
+    temporal: tuple
+    joints: list[int]
+    """Those that the spatial view keeps."""
+    places: list[int]
+    """Those of the frames that are kept by motion that the temporal view keeps."""
+
+
+def draw(T: int) -> Drawn:
+    anchor, spatial, temporal = (peers.random_view(T) for _ in range(3))
+    return Drawn(anchor, spatial, temporal, kept_joints(8), peers.random_places(T, T // 5))
+
+
+def projections(clips: torch.Tensor, drawn: Drawn, encoder: Encoder, projector: nn.Module) -> list[torch.Tensor]:
+    """Of the three views: anchor, spatial, temporal."""
+    anchor, spatial, temporal = (peers.view(clips, *view) for view in drawn[:3])
+    temporal = peers.masked_frames(temporal, clips.shape[2] // 5, drawn.places)
+    features = feature(encoder, anchor), feature(encoder, spatial, drawn.joints), feature(encoder, temporal)
+    return [projector(each) for each in features]
+
+
+def loss(projected: list[torch.Tensor], lambd: float = 2e-4) -> torch.Tensor:
+    """Two losses by the D x D matrix."""
+    anchor, spatial, temporal = projected
+    return peers.barlow_twins(anchor, temporal, lambd) + peers.barlow_twins(anchor, spatial, lambd)
+
+
+def learn(loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-    return loss.detach()
+
+
+def step(clips: torch.Tensor, encoder: Encoder, projector: nn.Module, optimiser: torch.optim.Optimizer) -> torch.Tensor:
+    """A training step, by Adam."""
+    total = loss(projections(clips, draw(clips.shape[2]), encoder, projector))
+    learn(total, optimiser)
+    return total.detach()

@@ -104,7 +104,7 @@ def frame_masking() -> Work:
     )  # fmt: skip
 
 
-def _view_of(parameters: tuple) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def view_arguments(parameters: tuple) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The peers' parameters of a view as the arguments of skeleton_view."""
     start, sheared, angles, turned = parameters
     pad = T // 6
@@ -124,7 +124,7 @@ def view() -> Work:
     def check() -> None:
         for turned in (False, True):
             parameters = peers.random_view(T, flip=turned)
-            actual = ak.skeleton_view(x, *_view_of(parameters))
+            actual = ak.skeleton_view(x, *view_arguments(parameters))
             torch.testing.assert_close(actual, peers.view(x, *parameters), rtol=1e-4, atol=1e-4)
 
     ours = lambda: ak.skeleton_view(x, *views.draw(stream.next(), N, T))  # noqa: E731
@@ -155,7 +155,7 @@ def view_and_masks() -> Work:
 
     def check() -> None:
         parameters = peers.random_view(T)
-        frames, joints, matrix = _view_of(parameters)
+        frames, joints, matrix = view_arguments(parameters)
         kept_frames = ak.frame_mask(ak.motion_energy(x, "frame"), 20, "high")
         kept_joints = ak.joint_mask(weights, 8, N, stream.next()).kept
         one = ak.skeleton_view(x, draws.compose(frames, kept_frames), draws.compose(joints, kept_joints), matrix)

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+import asma.machine
+
 from . import machine, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,7 +65,7 @@ def main() -> None:
     limits = {}
     for count in options.threads.split():
         torch.set_num_threads(int(count))
-        limits[count] = machine.limits()
+        limits[count] = asma.machine.limits()._asdict()
     results = {
         "command": " ".join(["python -m bench.run", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

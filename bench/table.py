@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from asma.machine import Limits
+
 Row = dict[str, Any]
 
 
@@ -35,9 +37,7 @@ def _megabytes(row: Row | None) -> str:
 
 def limit_seconds(row: Row, limits: dict[str, float]) -> float:
     """The time that the work's bytes and flops need at least on this machine."""
-    # Work that fits the last cache is held against a copy of that size.
-    bandwidth = limits["cached_copy_bytes"] if row["bytes"] < 16e6 else limits["copy_bytes"]
-    return max(row["bytes"] / bandwidth, row["flops"] / limits["flops"])
+    return Limits(**limits).seconds(row["bytes"], row["flops"])
 
 
 def _totals(works: dict[str, dict[str, Row]]) -> dict[str, dict[str, Row]]:

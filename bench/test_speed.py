@@ -11,7 +11,9 @@ from functools import lru_cache
 import pytest
 import torch
 
-from . import machine, registry
+from asma.machine import peak_bytes
+
+from . import registry
 
 THREADS = [int(count) for count in os.environ.get("ASMA_BENCH_THREADS", "1 2").split()]
 PROVIDERS = ("ours", "eager", "compiled")
@@ -35,7 +37,7 @@ def test_speed(benchmark, name, threads, provider):
     if function is None:
         pytest.skip(f"{name}: no {provider} form")
     torch.set_num_threads(threads)
-    peak = machine.peak_bytes(function)
+    peak = peak_bytes(function)
     target = {"eager": work.target, "compiled": work.compiled_target}.get(provider, 0)
     benchmark.extra_info.update(work=name, provider=provider, threads=threads, target=target, peak_bytes=peak)
     benchmark.extra_info.update(bytes=work.bytes, flops=work.flops, note=work.note)

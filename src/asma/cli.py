@@ -17,6 +17,7 @@ import torch
 
 from . import parallel
 from .align import AlignConfig, align_probe, make_teacher
+from .bench import bench
 from .checkpoint import CONFIG_FILE, METRICS_FILE, load_encoder
 from .classifier import CLASSIFIER_FILE, count_parameters, load_classifier, save_classifier
 from .cli_data import run_data
@@ -152,6 +153,17 @@ class Export:
     """The file."""
     to: Format = "edge"
     """edge: for asma-edge, raw skeletons in; onnx, torch: prepared clips in, plain operators."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time a pretraining step part by part, against what this machine can do at most; nothing is written."""
+
+    preset: Literal["asma", "pstl", "cpu", "demo"] = "asma"
+    """Where the options start from, as of pretrain."""
+    steps: int = 5
+    """Steps that are timed, after a warm-up."""
+    config: Annotated[PretrainConfig, Flat] = field(default_factory=PretrainConfig)
 
 
 @dataclass(frozen=True)
@@ -294,6 +306,19 @@ def run_export(options: Export) -> None:
     print(f"{options.out}: {size:,} bytes, {options.to}, {count_parameters(model):,} parameters")
 
 
+def start_of_bench(arguments: Sequence[str]) -> Bench:
+    """What the options start from: a preset."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="asma")
+    found, _ = parser.parse_known_args([*arguments, ""])
+    return Bench(found.preset, config=preset(found.preset))
+
+
+def run_bench(options: Bench) -> None:
+    split = open_split(options.config.data)
+    print(bench(options.config, split.prepared, split.train.skeleton, options.steps).table())
+
+
 def info(options: Info) -> None:
     from asma_kernels import env
 
@@ -315,6 +340,7 @@ COMMANDS: dict[str, Command | str] = {
     "predict": Command(Predict, run_predict),
     "export": Command(Export, run_export),
     "data": "What is done to sets of clips; asma data --help lists it.",
+    "bench": Command(Bench, run_bench, start_of_bench),
     "info": Command(Info, info),
 }
 
