@@ -73,3 +73,8 @@ KERNELS = _kernels()
 def instruction_set() -> str:
     """The instruction set that the CPU kernels run with: generic, avx2, avx512 or neon; "none" without the library."""
     return str(torch.ops.asma.isa()) if LOADED else "none"
+
+
+def multiplies_bf16() -> bool:
+    """Whether CPU kernels that can multiply bfloat16 by instructions made for it (AVX512_BF16) do so here."""
+    return LOADED and bool(torch.ops.asma.multiplies_bf16())

@@ -67,7 +67,8 @@ def _built_with() -> str:
 
 def _instructions() -> str:
     built = _library.built_with().get("isas", "").split()
-    return f"{_library.instruction_set()} of {', '.join(built) or 'none built'}{_setting('ASMA_ISA')}"
+    products = ", products of bfloat16" if _library.multiplies_bf16() else ""
+    return f"{_library.instruction_set()} of {', '.join(built) or 'none built'}{_setting('ASMA_ISA')}{products}"
 
 
 def _gpu_problem() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import asma_kernels
-from asma_kernels._library import built_with, instruction_set
+from asma_kernels._library import built_with, instruction_set, multiplies_bf16
 
 
 def device_name() -> str:
@@ -28,6 +28,7 @@ def facts() -> dict[str, Any]:
     return {
         "device": device_name(),
         "instruction_set": instruction_set(),
+        "bfloat16_products": multiplies_bf16(),
         "asma_kernels": asma_kernels.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

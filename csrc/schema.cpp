@@ -7,6 +7,7 @@
 
 STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
   m.def("isa() -> str");
+  m.def("multiplies_bf16() -> bool");
 
   m.def("philox(Tensor rng, SymInt rows, SymInt columns) -> Tensor");
 
@@ -46,10 +47,10 @@ STABLE_TORCH_LIBRARY(ASMA_LIBRARY, m) {
       " Tensor gcn_weight, Tensor? gcn_bias, Tensor norm1_weight, Tensor norm1_bias, Tensor conv_weight,"
       " Tensor? conv_bias, Tensor norm2_weight, Tensor norm2_bias, Tensor? shortcut_weight, Tensor? shortcut_bias,"
       " Tensor? norm3_weight, Tensor? norm3_bias, str residual, SymInt stride, float dropout, Tensor? rng, float eps)"
-      " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "stgcn_block_backward(Tensor grad, Tensor out, Tensor statistics, Tensor y1, Tensor y2, Tensor y3, Tensor x,"
-      " Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints, Tensor gcn_weight,"
+      "stgcn_block_backward(Tensor grad, Tensor out, Tensor statistics, Tensor y1, Tensor y2, Tensor y3, Tensor kept,"
+      " Tensor x, Tensor values, Tensor? edges, SymInt K, SymInt V, SymInt W, Tensor? joints, Tensor gcn_weight,"
       " Tensor? gcn_bias, Tensor norm1_weight, Tensor norm1_bias, Tensor conv_weight, Tensor? conv_bias,"
       " Tensor norm2_weight, Tensor norm2_bias, Tensor? shortcut_weight, Tensor? shortcut_bias, Tensor? norm3_weight,"
       " Tensor? norm3_bias, str residual, SymInt stride, float dropout, Tensor? rng, float eps)"

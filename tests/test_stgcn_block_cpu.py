@@ -1,5 +1,6 @@
 """The block's CPU kernel against the float64 reference: both forms of its convolution, layouts, threads, levels."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -18,7 +19,8 @@ RNG = torch.tensor([3, 2**33 + 1])
 PARTS = ("gcn", "norm1", "conv", "norm2", "shortcut", "norm3")
 # Of the largest number. y1 to y3 are kept in the features' type: with half types a number in a thousand is within that
 # rounding of a ReLU's corner and takes the other side, whole numbers of a sum, so they are held to the mean deviation.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 3e-2}
+# bfloat16 is multiplied as such where the processor does it; what that means beside PyTorch has a test of its own.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 3e-2}
 
 
 def parameters(C, D, taps, residual, bias):
@@ -90,6 +92,8 @@ def kept(kind, N):
         (2, 5, 7, 4, 9, "conv", 1, 0.3, "rows", True),  # fewer frames than taps
         (1, 8, 20, 11, 5, "conv", 3, 0.2, "rows", True),
         (2, 8, 20, 11, 3, "conv", 5, 0.0, None, False),  # a stride past the taps
+        (2, 16, 32, 11, 9, "conv", 2, 0.3, "rows", True),  # channels that bfloat16 multiplies two by two
+        (3, 32, 16, 12, 5, "conv", 3, 0.2, "shared", True),
         (4, 32, 32, 13, 9, "identity", 1, 0.0, "shared", False),  # from here on with fewer products
         (3, 48, 40, 9, 9, "none", 1, 0.3, None, True),
         (2, 16, 72, 8, 9, "conv", 1, 0.5, "rows", True),
@@ -106,11 +110,12 @@ def test_agrees_with_the_reference(N, C, D, T, taps, residual, stride, dropout, 
     check_against_reference(x, given, residual, dtype, **options)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("T", range(2, 20))
-def test_fewer_products_at_every_length(T):
+def test_fewer_products_at_every_length(T, dtype):
     torch.manual_seed(T)
     given = parameters(4, 32, 9, "none", True)
-    check_against_reference(torch.randn(3, 4, T, 25, dtype=torch.float64), given, "none", torch.float32)
+    check_against_reference(torch.randn(3, 4, T, 25, dtype=torch.float64), given, "none", dtype)
 
 
 @pytest.mark.parametrize("D", [64, 256])
@@ -120,6 +125,29 @@ def test_rounding_stays_small_with_many_channels(D):
     wide = call(x.double(), given, "none", backend="reference")
     result = call(x, {name: tensor.float() for name, tensor in given.items()}, "none", backend="cpu")
     assert (result.out - wide.out).abs().max() <= 3e-6 * wide.out.max()
+
+
+@pytest.mark.parametrize(("C", "D", "stride"), [(16, 16, 1), (32, 64, 2), (64, 64, 1), (16, 256, 1)])
+def test_bfloat16_is_about_as_near_as_pytorchs_own_modules(C, D, stride):
+    """Of the output and of every gradient the mean error, under autocast, against float64."""
+    torch.manual_seed(8)
+    block = STGCNBlock(C, D, partitions=3, stride=stride, residual=False)
+    x, grad = torch.randn(4, C, 13, 25), torch.randn(4, D, (13 - 1) // stride + 1, 25)
+    leaves = {name: leaf for name, leaf in block.named_parameters() if name != "tcn.2.bias"}
+
+    def results(backend, wide=False):
+        module = copy.deepcopy(block).double() if wide else block
+        graph = GRAPH._replace(values=GRAPH.values.double()) if wide else GRAPH
+        given = (x.double() if wide else x).detach().requires_grad_()
+        with asma_kernels.backend(backend), torch.autocast("cpu", torch.bfloat16, enabled=not wide):
+            out = module(given, graph)
+        wanted = [leaf for name, leaf in module.named_parameters() if name in leaves]
+        return [out, *torch.autograd.grad(out, [given, *wanted], grad.to(out.dtype))]
+
+    exact, ours, theirs = results("reference", wide=True), results("cpu"), results("reference")
+    for name, true, mine, other in zip(["out", "x", *leaves], exact, ours, theirs, strict=True):
+        error, others = ((found.double() - true).abs().mean() for found in (mine, other))
+        assert error <= 2 * others, f"{name}: {error}, PyTorch's {others}"
 
 
 def test_a_dense_adjacency_is_an_adjacency_with_every_edge():
@@ -134,11 +162,13 @@ def test_a_dense_adjacency_is_an_adjacency_with_every_edge():
         torch.testing.assert_close(actual[name], tensor, rtol=1e-9, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("D", "stride"), [(16, 2), (32, 1)])
-def test_bits_do_not_depend_on_layout_or_fresh_memory(D, stride):
+def test_bits_do_not_depend_on_layout_or_fresh_memory(D, stride, dtype):
     torch.manual_seed(3)
-    given = {name: tensor.float() for name, tensor in parameters(6, D, 9, "conv", True).items()}
-    x, grad = torch.randn(5, 6, 9, 25), torch.randn(5, D, 1, 25).expand(-1, -1, (9 - 1) // stride + 1, -1)
+    given = {name: tensor.to(dtype) for name, tensor in parameters(16, D, 9, "conv", True).items()}
+    x = torch.randn(5, 16, 9, 25).to(dtype)
+    grad = torch.randn(5, D, 1, 25).to(dtype).expand(-1, -1, (9 - 1) // stride + 1, -1)
     options = {"stride": stride, "dropout": 0.3, "rng": RNG, "backend": "cpu"}
     first = everything(x, given, "conv", grad, **options)
     for name, other in layouts(x).items():
@@ -161,11 +191,12 @@ def poisoned():
 
 @pytest.mark.parametrize(("C", "D", "stride"), [(16, 16, 1), (8, 40, 1), (16, 16, 2)])
 @pytest.mark.parametrize("joints", [None, "rows"])
-def test_bits_do_not_depend_on_threads(C, D, stride, joints):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bits_do_not_depend_on_threads(C, D, stride, joints, dtype):
     torch.manual_seed(4)
-    given = {name: tensor.float() for name, tensor in parameters(C, D, 9, "conv", True).items()}
+    given = {name: tensor.to(dtype) for name, tensor in parameters(C, D, 9, "conv", True).items()}
     chosen = kept(joints, 7)
-    x = torch.randn(7, C, 10, 25 if chosen is None else 15)
+    x = torch.randn(7, C, 10, 25 if chosen is None else 15).to(dtype)
     grad = torch.randn(7, D, (10 - 1) // stride + 1, x.shape[3])
     options = {"stride": stride, "dropout": 0.3, "rng": RNG, "joints": chosen, "backend": "cpu"}
     check_threads(
@@ -181,9 +212,9 @@ def test_drops_what_the_reference_drops():
     assert torch.equal(ours == 0, reference == 0)
 
 
-@pytest.mark.parametrize("level", ["generic", "avx2"])
+@pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
 def test_lower_instruction_sets_agree(level):
-    """The agreement with the reference, again in a process that is held to the level."""
+    """The agreement with the reference, again in a process that is held to the level; avx512 without AVX512_BF16."""
     test = f"{__file__}::test_agrees_with_the_reference"
     environment = os.environ | {"ASMA_ISA": level, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]

@@ -234,15 +234,27 @@ def _parameter(op: str, name: str, tensor: torch.Tensor, x: torch.Tensor) -> Non
 
 PARAMETERS = (1, *range(7, 19))
 """Places of the graph's values and the parameters among the op's arguments; x is at 0."""
+OUTPUTS = 6
 
 
 def _fake(x: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, ...]:
+    *outputs, bits = _fake_triton(x, *arguments)
+    dropout, rng = arguments[20:22]
+    if x.device.type == "cpu" and rng is not None and round(dropout * 2**32):
+        # Where dropout kept a number, in bits, whole bytes for each clip.
+        N, D, T, J = outputs[0].shape
+        bits = x.new_empty(N * ((D * T * J + 7) // 8), dtype=torch.uint8)
+    return (*outputs, bits)
+
+
+def _fake_triton(x: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, ...]:
     K, W, joints, gcn_weight, residual, stride = (arguments[place] for place in (2, 4, 5, 6, 18, 19))
     D, J, T = gcn_weight.shape[0] // K, W if joints is None else x.shape[3], x.shape[2]
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     y1, y2 = _features(x, D, T, J), _features(x, D, (T - 1) // stride + 1, J)
     y3 = torch.empty_like(y2) if residual == "conv" else x.new_empty(0)
-    return torch.empty_like(y2), x.new_empty((3, 5, D), dtype=wide), y1, y2, y3
+    bits = x.new_empty(0, dtype=torch.uint8)
+    return torch.empty_like(y2), x.new_empty((3, 5, D), dtype=wide), y1, y2, y3, bits
 
 
 def _features(x: torch.Tensor, D: int, T: int, J: int) -> torch.Tensor:
@@ -271,10 +283,10 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _backward_of(ops: Any) -> Any:
     def backward(ctx: Any, grad: torch.Tensor, *rest: Any) -> Any:
-        *tensors, out, statistics, y1, y2, y3 = ctx.saved_tensors
-        given = iter(tensors)
+        saved = ctx.saved_tensors  # once: recomputation refuses a second look
+        outputs, given = saved[-OUTPUTS:], iter(saved[:-OUTPUTS])
         inputs = [ctx.plain[place] if place in ctx.plain else next(given) for place in range(ctx.number)]
-        found = ops.stgcn_block_backward(grad, out, statistics, y1, y2, y3, *inputs)
+        found = ops.stgcn_block_backward(grad, *outputs, *inputs)
         gradients: list[torch.Tensor | None] = [None] * ctx.number
         for place, gradient in zip((0, *PARAMETERS), found, strict=True):
             if ctx.needs_input_grad[place]:
@@ -291,6 +303,7 @@ def _fake_backward(
     y1: torch.Tensor,
     y2: torch.Tensor,
     y3: torch.Tensor,
+    kept: torch.Tensor,
     *inputs: Any,
 ) -> tuple[torch.Tensor, ...]:
     x, *_ = inputs
@@ -307,6 +320,7 @@ def _reference_backward(
     y1: torch.Tensor,
     y2: torch.Tensor,
     y3: torch.Tensor,
+    kept: torch.Tensor,
     *inputs: Any,
 ) -> tuple[torch.Tensor, ...]:
     wanted = [place for place in (0, *PARAMETERS) if inputs[place] is not None]
@@ -328,7 +342,7 @@ _register.no_double_backward("stgcn_block")
 _register.fallback("stgcn_block", reference.stgcn_block)
 _register.fallback("stgcn_block_backward", _reference_backward)
 _register.fallback("stgcn_block_folded", reference.stgcn_block_folded)
-_register.triton("stgcn_block", _fake)
+_register.triton("stgcn_block", _fake_triton)
 _register.triton("stgcn_block_backward", _fake_backward)
 _register.triton("stgcn_block_folded", _fake_folded_channels_last, file="stgcn_block")
 _register.autograd("stgcn_block", _backward_of(torch.ops.asma_triton), _save, "asma_triton")

@@ -47,8 +47,9 @@ def stgcn_block(
     dropout: float,
     rng: torch.Tensor | None,
     eps: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """out; statistics (3, 5, D): mean, variance, inverse deviation, scale, shift of each norm; what each norm got."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """out; statistics (3, 5, D): mean, variance, inverse deviation, scale, shift of each norm; what each norm got;
+    no bits of dropout, which only the CPU's backward wants."""
     with torch.autocast(x.device.type, enabled=False):
         wide = _wide(x)
         y1 = graph_conv(wide, values, edges, K, V, W, gcn_weight, gcn_bias, False, joints)
@@ -65,7 +66,7 @@ def stgcn_block(
             out = out + norm3.out
         parts = [torch.stack(norm[:5]) if norm else y2.new_zeros(5, y2.shape[1]) for norm in (norm1, norm2, norm3)]
         out, y1, y2, y3 = (_features(part, x) for part in (functional.relu(out), y1, y2, y3))
-        return out, torch.stack(parts), y1, y2, y3
+        return out, torch.stack(parts), y1, y2, y3, torch.empty(0, dtype=torch.uint8, device=x.device)
 
 
 def stgcn_block_folded(

@@ -66,6 +66,20 @@ template <class A> void moments_of(const A* rows, int64_t count, int64_t channel
   });
 }
 
+// Bytes that are 0 or not, as bits: eight of them in a byte, the first in the lowest bit.
+inline int64_t bytes_of_bits(int64_t count) { return (count + 7) / 8; }
+typedef uint64_t EightBytes __attribute__((aligned(1), may_alias));
+inline void pack_bits(const uint8_t* bytes, int64_t count, uint8_t* bits) {  // bytes: 0 or 1, up to a multiple of 8
+  const EightBytes* from = reinterpret_cast<const EightBytes*>(bytes);
+  for (int64_t i = 0; i < bytes_of_bits(count); ++i)
+    bits[i] = static_cast<uint8_t>((from[i] * UINT64_C(0x0102040810204080)) >> 56);
+}
+inline void unpack_bits(const uint8_t* bits, int64_t count, uint8_t* bytes) {  // written up to a multiple of 8
+  EightBytes* to = reinterpret_cast<EightBytes*>(bytes);
+  for (int64_t i = 0; i < bytes_of_bits(count); ++i)
+    to[i] = (bits[i] * UINT64_C(0x0101010101010101)) & UINT64_C(0x8040201008040201);
+}
+
 // kept[i] = whether word (i, row) is above `last`.
 inline void draw_kept(const Philox& random, uint32_t last, uint32_t row, int64_t count, uint8_t* kept) {
   constexpr int64_t kRun = 64;

@@ -12,7 +12,8 @@
 // correlation with the gradient as its taps, at the same points, so it reads the same transformed tiles.
 //
 // Rows [clip][pair][joint] of each of the 25 places (outside 0, 1, -1, infinity, left over; inside five) are one
-// matrix.
+// matrix. Where operands are Pairs, a product over channels takes rows of pairs of channels, and a product over rows
+// (the weight's gradient) pairs of rows, of which a unit has `deep`, the last with a row of zeros where joints are odd.
 #pragma once
 #include "channel_rows.h"
 #include "gemm.h"
@@ -47,16 +48,22 @@ template <class V> ASMA_INLINE void inside_output(const V (&m)[5], V (&to)[3]) {
   to[2] = even + m[3] * 4 + m[4];
 }
 
-template <class A> struct FastTemporalConv {
+// A: of the sums, P: of what is multiplied.
+template <class A, class P = A> struct FastTemporalConv {
+  using E = typename Operand<P>::stored;
+  static constexpr int64_t kDepth = Operand<P>::depth;
   static constexpr int64_t kPanel = 64;  // channels out that are held between products and their sums
   const int64_t T, Q, D, units, pairs;   // units of three frames
   const bool left, tail, alone;          // a unit is left over; its last tile holds frames; it is one frame
-  const int64_t width, padded, panel;
-  int64_t rows_of[kOutside];    // pairs or units that a place has of a clip
-  int64_t start[kOutside + 1];  // rows of one clip before it, of one place inside
-  Scratch<A> input, gradient, tiles, filters, products, sums;
+  const bool backward;
+  const int64_t width, padded, panel, deep;
+  int64_t units_of[kOutside];   // pairs or units that a place has of a clip
+  int64_t start[kOutside + 1];  // those of one clip before it, of one place inside
+  Scratch<A> input, gradient;
+  Scratch<P> tiles, filters;
+  Scratch<A> products, sums;
 
-  FastTemporalConv(const STGCNBlock& a, bool backward)
+  FastTemporalConv(const STGCNBlock& a, bool backward_)
       : T(a.graph.T),
         Q(a.graph.Q),
         D(a.graph.D),
@@ -65,31 +72,42 @@ template <class A> struct FastTemporalConv {
         left(units % 2 == 1),
         tail(3 * units - 1 < T),
         alone(left && T % 3 == 1),
+        backward(backward_),
         width(Q * D),
         padded(3 * units + 8),
         panel(D < kPanel ? D : kPanel),
-        rows_of{pairs + (left && !alone), pairs, pairs, pairs + (left && tail), left},
+        deep((Q + kDepth - 1) / kDepth),
+        units_of{pairs + (left && !alone), pairs, pairs, pairs + (left && tail), left},
         start{},
         input(padded * width),
         gradient(backward ? a.conv_group * padded * width : 0),
-        tiles(a.conv_group * all_rows() * D),
-        filters(backward ? a.conv_group * all_rows() * D : 0),
-        products(a.conv_group * all_rows() * panel),
+        tiles(a.conv_group * all_units() * deep * D),
+        filters(backward ? a.conv_group * all_units() * deep * D : 0),
+        products(a.conv_group * all_units() * Q * panel),
         sums(backward ? kPlaces * D * D : 0) {
     input.zero(padded * width);
     gradient.zero(backward ? a.conv_group * padded * width : 0);
-    for (int q = 0; q < kOutside; ++q) start[q + 1] = start[q] + rows_of[q] * Q;
+    for (int q = 0; q < kOutside; ++q) start[q + 1] = start[q] + units_of[q];
   }
 
-  int64_t all_rows() const { return kInside * Q * (4 * pairs + left * (alone ? 1 : 2 + tail)); }
-  // The first row of a clip at a place, among `clips` of them.
-  int64_t row_of(int q, int p, int64_t clip, int64_t clips) const {
-    return clips * (kInside * start[q] + p * rows_of[q] * Q) + clip * rows_of[q] * Q;
+  int64_t all_units() const { return kInside * (4 * pairs + left * (alone ? 1 : 2 + tail)); }
+  // The first unit of a clip at a place, among `clips` of them.
+  int64_t unit_of(int q, int p, int64_t clip, int64_t clips) const {
+    return clips * (kInside * start[q] + p * units_of[q]) + clip * units_of[q];
   }
+  // Operands of one unit.
+  int64_t unit_size(bool over_rows) const { return over_rows ? deep * D : width / kDepth; }
 
   A* frame(int64_t t) { return input.data + (t + 4) * width; }
-  void take_input(int64_t clip, int64_t clips) { transform_tiles(input.data, clip, clips); }
   A* gradient_frame(int64_t clip, int64_t t) { return gradient.data + (clip * padded + t + 4) * width; }
+  // The backward wants the input for the weight's gradient alone.
+  void take_input(int64_t clip, int64_t clips) {
+    if (backward) transform_tiles<true>(input.data, clip, clips);
+    else transform_tiles<false>(input.data, clip, clips);
+  }
+  void take_gradient(int64_t clip, int64_t clips) {
+    transform_filters(gradient.data + clip * padded * width, clip, clips);
+  }
 
   // The five places of a unit's tile, which begins with frame 3 u - 4.
   template <int L> ASMA_INLINE void tile_of(const A* frames, int64_t u, int64_t i, lanes_t<A, L> (&to)[5]) const {
@@ -105,89 +123,118 @@ template <class A> struct FastTemporalConv {
     inside_filter(x[0], x[1], x[2], to);
   }
 
-  void copy(const A* from, A* to) const {
-    for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) { store<L>(to + i, load<L>(from + i)); });
+  // Writes a unit to Count places: make<L>(i, numbers) gives number i of its width at each of them.
+  template <bool OverRows, int Count, class Make> ASMA_INLINE void write_unit(P* const (&to)[Count], const Make& make) {
+    if constexpr (OverRows && kDepth == 2) {
+      for (int64_t row = 0; row < deep; ++row)
+        for_lanes<kLanes<A>>(D, [&]<int L>(int64_t d) __attribute__((always_inline)) {
+          lanes_t<A, L> first[Count], second[Count] = {};
+          make.template operator()<L>(2 * row * D + d, first);
+          if (2 * row + 1 < Q) make.template operator()<L>((2 * row + 1) * D + d, second);
+#pragma GCC unroll 20
+          for (int i = 0; i < Count; ++i) store_pairs<L>(to[i] + row * D + d, first[i], second[i]);
+        });
+    } else {
+      for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) __attribute__((always_inline)) {
+        lanes_t<A, L> numbers[Count];
+        make.template operator()<L>(i, numbers);
+#pragma GCC unroll 20
+        for (int j = 0; j < Count; ++j) store_operand<L>(reinterpret_cast<E*>(to[j]) + i, numbers[j]);
+      });
+    }
+  }
+  // Where unit s of a clip lies at the places inside of outside `from` and those after it.
+  template <bool OverRows, int Count>
+  ASMA_INLINE void places(P* all, int from, int64_t s, int64_t clip, int64_t clips, P* (&to)[Count]) const {
+    for (int i = 0; i < Count; ++i)
+      to[i] = all + (unit_of(from + i / kInside, i % kInside, clip, clips) + s) * unit_size(OverRows);
   }
 
-  void transform_tiles(const A* frames, int64_t clip, int64_t clips) {
-    for (int64_t s = 0; s < pairs; ++s)
-      for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
+  template <bool OverRows> void transform_tiles(const A* frames, int64_t clip, int64_t clips) {
+    for (int64_t s = 0; s < pairs; ++s) {
+      P* to[20];
+      places<OverRows>(tiles.data, 0, s, clip, clips, to);
+      write_unit<OverRows>(to, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[20]) __attribute__((always_inline)) {
         lanes_t<A, L> x[4][5];
 #pragma GCC unroll 4
         for (int e = 0; e < 4; ++e) tile_of<L>(frames, 2 * s + e, i, x[e]);
 #pragma GCC unroll 5
         for (int p = 0; p < 5; ++p) {
-          A* const to = tiles.data + s * width + i;
-          store<L>(to + row_of(0, p, clip, clips) * D, x[0][p] - x[2][p]);
-          store<L>(to + row_of(1, p, clip, clips) * D, x[1][p] + x[2][p]);
-          store<L>(to + row_of(2, p, clip, clips) * D, x[2][p] - x[1][p]);
-          store<L>(to + row_of(3, p, clip, clips) * D, x[3][p] - x[1][p]);
+          numbers[p] = x[0][p] - x[2][p];
+          numbers[5 + p] = x[1][p] + x[2][p];
+          numbers[10 + p] = x[2][p] - x[1][p];
+          numbers[15 + p] = x[3][p] - x[1][p];
         }
       });
+    }
     if (!left) return;
+    P* to[5];
     if (alone) {
-      for (int p = 0; p < kInside; ++p)
-        copy(frames + (T - 1 + p) * width, tiles.data + row_of(kLeft, p, clip, clips) * D);
+      places<OverRows>(tiles.data, kLeft, 0, clip, clips, to);
+      write_unit<OverRows>(to, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[5]) __attribute__((always_inline)) {
+#pragma GCC unroll 5
+        for (int p = 0; p < 5; ++p) numbers[p] = load<L>(frames + (T - 1 + p) * width + i);
+      });
       return;
     }
     const int outside[3] = {0, kLeft, 3};
-    for (int e = 0; e < 2 + tail; ++e)
-      for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
-        lanes_t<A, L> x[5];
-        tile_of<L>(frames, units - 1 + e, i, x);
-        const int q = outside[e];
-#pragma GCC unroll 5
-        for (int p = 0; p < 5; ++p)
-          store<L>(tiles.data + row_of(q, p, clip, clips) * D + (rows_of[q] - 1) * width + i, x[p]);
-      });
+    for (int e = 0; e < 2 + tail; ++e) {
+      places<OverRows>(tiles.data, outside[e], units_of[outside[e]] - 1, clip, clips, to);
+      write_unit<OverRows>(to, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[5])
+                                   __attribute__((always_inline)) { tile_of<L>(frames, units - 1 + e, i, numbers); });
+    }
   }
 
   void transform_filters(const A* frames, int64_t clip, int64_t clips) {
-    for (int64_t s = 0; s < pairs; ++s)
-      for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
+    for (int64_t s = 0; s < pairs; ++s) {
+      P* to[20];
+      places<true>(filters.data, 0, s, clip, clips, to);
+      write_unit<true>(to, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[20]) __attribute__((always_inline)) {
         lanes_t<A, L> x[2][5];
         filter_of<L>(frames, 2 * s, i, x[0]);
         filter_of<L>(frames, 2 * s + 1, i, x[1]);
 #pragma GCC unroll 5
         for (int p = 0; p < 5; ++p) {
-          A* const to = filters.data + s * width + i;
-          store<L>(to + row_of(0, p, clip, clips) * D, x[0][p]);
-          store<L>(to + row_of(1, p, clip, clips) * D, (x[0][p] + x[1][p]) / 2);
-          store<L>(to + row_of(2, p, clip, clips) * D, (x[0][p] - x[1][p]) / 2);
-          store<L>(to + row_of(3, p, clip, clips) * D, x[1][p]);
+          numbers[p] = x[0][p];
+          numbers[5 + p] = (x[0][p] + x[1][p]) / 2;
+          numbers[10 + p] = (x[0][p] - x[1][p]) / 2;
+          numbers[15 + p] = x[1][p];
         }
       });
+    }
     if (!left) return;
     if (alone) {  // one gradient for all five
-      copy(frames + (T - 1 + 4) * width, filters.data + row_of(kLeft, 0, clip, clips) * D);
+      P* one[1];
+      places<true>(filters.data, kLeft, 0, clip, clips, one);
+      write_unit<true>(one, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[1]) __attribute__((always_inline)) {
+        numbers[0] = load<L>(frames + (T - 1 + 4) * width + i);
+      });
       return;
     }
     const int outside[3] = {0, kLeft, 3};
-    for_lanes<kLanes<A>>(width, [&]<int L>(int64_t i) {
-      lanes_t<A, L> x[5];
-      filter_of<L>(frames, units - 1, i, x);
-      for (int e = 0; e < 2 + tail; ++e) {
-        const int q = outside[e];
-#pragma GCC unroll 5
-        for (int p = 0; p < 5; ++p)
-          store<L>(filters.data + row_of(q, p, clip, clips) * D + (rows_of[q] - 1) * width + i, x[p]);
-      }
-    });
+    for (int e = 0; e < 2 + tail; ++e) {
+      P* to[5];
+      places<true>(filters.data, outside[e], units_of[outside[e]] - 1, clip, clips, to);
+      write_unit<true>(to, [&]<int L>(int64_t i, lanes_t<A, L>(&numbers)[5])
+                               __attribute__((always_inline)) { filter_of<L>(frames, units - 1, i, numbers); });
+    }
   }
 
   // out[clip][frame][joint][channel] of the transformed tiles and weights (places, D, D).
-  void multiply_tiles(const A* weight, const A* bias, int64_t clips, A* out) {
+  void multiply_tiles(const P* weight, const A* bias, int64_t clips, A* out) {
+    const int64_t depth = D / kDepth;
     for (int64_t d = 0; d < D; d += panel) {
       const int64_t channels = D - d < panel ? D - d : panel;
       for (int q = 0; q < kOutside; ++q)
-        for (int p = 0, count = 1; p < kInside && rows_of[q] > 0; p += count) {
-          const int64_t row = row_of(q, p, 0, clips);
-          Segment<A> segments[kInside];
+        for (int p = 0, count = 1; p < kInside && units_of[q] > 0; p += count) {
+          const int64_t row = unit_of(q, p, 0, clips) * Q;
+          Segment<P> segments[kInside];
           count = alone && q == kLeft ? kInside : 1;
           for (int i = 0; i < count; ++i)
-            segments[i] = {tiles.data + row_of(q, p + i, 0, clips) * D, weight + (q * kInside + p + i) * D * D + d};
-          multiply(Product<A>{segments, count, D, D, 1, D, products.data + row * panel, panel, false},
-                   clips * rows_of[q] * Q, channels);
+            segments[i] = {tiles.data + unit_of(q, p + i, 0, clips) * unit_size(false),
+                           weight + (q * kInside + p + i) * depth * D + d};
+          multiply(Product<A, P>{segments, count, depth, depth, 1, D, products.data + row * panel, panel, false},
+                   clips * units_of[q] * Q, channels);
         }
       for (int64_t clip = 0; clip < clips; ++clip)
         for (int64_t u = 0; u < units; u += 2)
@@ -202,8 +249,12 @@ template <class A> struct FastTemporalConv {
                                 A* out) const {
     using V = lanes_t<A, L>;
     const bool pair = u + 1 < units;
+    const auto at = [&](int q, int p) __attribute__((always_inline)) {
+      const int64_t unit = unit_of(q, p, clip, clips) + (q == kLeft ? 0 : u / 2);
+      return load<L>(products.data + (unit * Q + v) * panel + i);
+    };
     if (!pair && alone) {
-      V y = load<L>(products.data + (row_of(kLeft, 0, clip, clips) + v) * panel + i);
+      V y = at(kLeft, 0);
       if (bias) y += load<L>(bias + d + i);
       store<L>(out + (clip * T + T - 1) * width + v * D + d + i, y);
       return;
@@ -211,16 +262,13 @@ template <class A> struct FastTemporalConv {
     V m[2][5];
 #pragma GCC unroll 5
     for (int p = 0; p < 5; ++p) {
-      const auto at = [&](int q) __attribute__((always_inline)) {
-        return load<L>(products.data + (row_of(q, p, clip, clips) + (q == kLeft ? 0 : u / 2) * Q + v) * panel + i);
-      };
       if (pair) {
-        const V plus = at(1), minus = at(2);
-        m[0][p] = at(0) + (plus + minus);
-        m[1][p] = at(3) + (plus - minus);
+        const V plus = at(1, p), minus = at(2, p);
+        m[0][p] = at(0, p) + (plus + minus);
+        m[1][p] = at(3, p) + (plus - minus);
       } else {
-        m[0][p] = at(0) + at(kLeft);
-        if (tail) m[0][p] += at(3);
+        m[0][p] = at(0, p) + at(kLeft, p);
+        if (tail) m[0][p] += at(3, p);
       }
     }
     for (int e = 0; e < 1 + pair; ++e) {
@@ -236,20 +284,20 @@ template <class A> struct FastTemporalConv {
     }
   }
 
-  void forward(const A* weight, const A* bias, int64_t clips, A* out) { multiply_tiles(weight, bias, clips, out); }
+  void forward(const P* weight, const A* bias, int64_t clips, A* out) { multiply_tiles(weight, bias, clips, out); }
 
   // The sums at the places are kept until the end.
   void begin_weight_gradient(A*) { sums.zero(kPlaces * D * D); }
   void add_weight_gradient(int64_t clips, A*) {
-    for (int64_t clip = 0; clip < clips; ++clip) transform_filters(gradient.data + clip * padded * width, clip, clips);
+    const int64_t unit = unit_size(true);
     for (int q = 0; q < kOutside; ++q)
-      for (int p = 0; p < kInside && rows_of[q] > 0; ++p) {
-        const int64_t row = row_of(q, p, 0, clips);
-        const Segment<A> segment{tiles.data + row * D,
-                                 filters.data + (alone && q == kLeft ? row_of(q, 0, 0, clips) : row) * D};
-        multiply(
-            Product<A>{&segment, 1, clips * rows_of[q] * Q, 1, D, D, sums.data + (q * kInside + p) * D * D, D, true}, D,
-            D);
+      for (int p = 0; p < kInside && units_of[q] > 0; ++p) {
+        const int64_t from = unit_of(q, p, 0, clips);
+        const Segment<P> segment{tiles.data + from * unit,
+                                 filters.data + (alone && q == kLeft ? unit_of(q, 0, 0, clips) : from) * unit};
+        multiply(Product<A, P>{&segment, 1, clips * units_of[q] * deep, 1, D, D, sums.data + (q * kInside + p) * D * D,
+                               D, true},
+                 D, D);
       }
   }
   void end_weight_gradient(A* grad_weight) {
@@ -280,39 +328,48 @@ template <class A> struct FastTemporalConv {
     });
   }
 
-  void input_gradient(const A* weight_back, int64_t clips, A* to) {
-    for (int64_t clip = 0; clip < clips; ++clip) transform_tiles(gradient.data + clip * padded * width, clip, clips);
+  void input_gradient(const P* weight_back, int64_t clips, A* to) {
+    for (int64_t clip = 0; clip < clips; ++clip)
+      transform_tiles<false>(gradient.data + clip * padded * width, clip, clips);
     multiply_tiles(weight_back, nullptr, clips, to);
   }
 };
 
-// weight (9, D, D) at the places, (25, D, D); `turned`: the last tap first. Numbers [begin, end) of the D * D.
-template <class A>
-void transform_weight(const A* weight, int64_t T, int64_t D, bool turned, A* to, int64_t begin, int64_t end) {
+// weight (9, D, D) at the places, (25, D, D); `turned`: the last tap first. Rows [begin, end) of the D rows, or of the
+// pairs of them.
+template <class A, class P>
+void transform_weight(const A* weight, int64_t T, int64_t D, bool turned, P* to, int64_t begin, int64_t end) {
+  constexpr int kDepth = Operand<P>::depth;
   const bool alone = (T + 2) / 3 % 2 == 1 && T % 3 == 1;
-  const int64_t all = D * D;
-  for_lanes<kLanes<A>>(end - begin, [&]<int L>(int64_t j) {
-    using V = lanes_t<A, L>;
-    const int64_t i = begin + j;
-    V m[3][5];
+  const int64_t all = D * D / kDepth;
+  for (int64_t row = begin; row < end; ++row)
+    for_lanes<kLanes<A>>(D, [&]<int L>(int64_t d) {
+      using V = lanes_t<A, L>;
+      V places[kDepth][kPlaces];
+      for (int half = 0; half < kDepth; ++half) {
+        const auto tap = [&](int k) __attribute__((always_inline)) {
+          return load<L>(weight + (turned ? 8 - k : k) * D * D + (row * kDepth + half) * D + d);
+        };
+        V m[3][5];
 #pragma GCC unroll 3
-    for (int a = 0; a < 3; ++a) {
-      const auto tap = [&](int b) __attribute__((always_inline)) {
-        return load<L>(weight + (turned ? 8 - 3 * a - b : 3 * a + b) * all + i);
-      };
-      inside_filter(tap(0), tap(1), tap(2), m[a]);
-    }
+        for (int a = 0; a < 3; ++a) inside_filter(tap(3 * a), tap(3 * a + 1), tap(3 * a + 2), m[a]);
 #pragma GCC unroll 5
-    for (int p = 0; p < 5; ++p) {
-      const V even = m[0][p] + m[2][p];
-      store<L>(to + p * all + i, m[0][p]);
-      store<L>(to + (kInside + p) * all + i, (even + m[1][p]) / 2);
-      store<L>(to + (2 * kInside + p) * all + i, (even - m[1][p]) / 2);
-      store<L>(to + (3 * kInside + p) * all + i, m[2][p]);
-      const V tap = load<L>(weight + (turned ? 8 - p : p) * all + i);
-      store<L>(to + (kLeft * kInside + p) * all + i, alone ? tap : m[1][p]);
-    }
-  });
+        for (int p = 0; p < 5; ++p) {
+          V* const at = places[half] + p;
+          const V even = m[0][p] + m[2][p];
+          at[0] = m[0][p];
+          at[kInside] = (even + m[1][p]) / 2;
+          at[2 * kInside] = (even - m[1][p]) / 2;
+          at[3 * kInside] = m[2][p];
+          at[kLeft * kInside] = alone ? tap(p) : m[1][p];
+        }
+      }
+      for (int place = 0; place < kPlaces; ++place) {
+        P* const at = to + place * all + row * D + d;
+        if constexpr (kDepth == 2) store_pairs<L>(at, places[0][place], places[1][place]);
+        else store_operand<L>(at, places[0][place]);
+      }
+    });
 }
 
 }  // namespace

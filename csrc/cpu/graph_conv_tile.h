@@ -45,8 +45,8 @@ struct Edges {
         for (int64_t i = 2; i < cells + 2; ++i) start[i] += start[i - 1];
     }
   }
-  int64_t first(int64_t target, int64_t k) { return start[target * K + k]; }
-  int64_t last(int64_t target, int64_t k) { return start[target * K + k + 1]; }
+  int64_t first(int64_t target, int64_t k) const { return start[target * K + k]; }
+  int64_t last(int64_t target, int64_t k) const { return start[target * K + k + 1]; }
 };
 
 // to (+)= scale * from

@@ -38,6 +38,16 @@ Isa isa() {
   return static_cast<Isa>(level);
 }
 
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  const char* wanted = std::getenv("ASMA_ISA");
+  static const bool allowed = !wanted || std::strcmp(wanted, kNames[static_cast<int>(Isa::avx512)]) != 0;
+  return allowed && isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 const char* isa_name() {
 #if defined(__aarch64__)
   return "neon";

@@ -9,6 +9,9 @@ enum class Isa { generic = 0, avx2 = 1, avx512 = 2 };
 // The best level that this processor has and this library was built with; ASMA_ISA in the environment lowers it.
 Isa isa();
 const char* isa_name();
+// Whether kernels of the level avx512 may multiply bfloat16 by the instruction that only some of its processors have
+// (AVX512_BF16); ASMA_ISA=avx512 says no.
+bool multiplies_bf16();
 
 }  // namespace asma
 

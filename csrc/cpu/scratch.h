@@ -17,9 +17,9 @@ template <class T> struct Scratch {
   ~Scratch() { free(data); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  T& operator[](int64_t index) { return data[index]; }
+  T& operator[](int64_t index) const { return data[index]; }
   void zero(int64_t count) {
-    for (int64_t i = 0; i < count; ++i) data[i] = T(0);
+    for (int64_t i = 0; i < count; ++i) data[i] = T{};
   }
 };
 

@@ -64,7 +64,7 @@ void run_block(const edge::Encoder& encoder, const edge::Block& block, const edg
 }  // namespace
 
 void edge_transform_weight(const float* conv, int64_t D, float* places) {
-  transform_weight(conv, edge::kPairFrames, D, false, places, 0, D * D);
+  transform_weight(conv, edge::kPairFrames, D, false, places, 0, D);
 }
 
 void edge_encode(const edge::Encoder& encoder, const edge::Work& work, const float* x, float* out) {

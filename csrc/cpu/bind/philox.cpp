@@ -24,4 +24,7 @@ std::string isa() { return isa_name(); }
 }  // namespace asma::bind
 
 STABLE_TORCH_LIBRARY_IMPL(asma, CPU, m) { m.impl("philox", TORCH_BOX(&asma::bind::philox)); }
-STABLE_TORCH_LIBRARY_IMPL(asma, CompositeExplicitAutograd, m) { m.impl("isa", TORCH_BOX(&asma::bind::isa)); }
+STABLE_TORCH_LIBRARY_IMPL(asma, CompositeExplicitAutograd, m) {
+  m.impl("isa", TORCH_BOX(&asma::bind::isa));
+  m.impl("multiplies_bf16", TORCH_BOX(&asma::multiplies_bf16));
+}
