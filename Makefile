@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	$(PYTHON) -m asma demo
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest --durations=15
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check
