@@ -48,6 +48,13 @@ class Description(ctypes.Structure):
     ]
 
 
+class LiveDescription(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("first", "full", "stride")),
+        ("stream_bytes", ctypes.c_uint64),
+    ]
+
+
 class RefusedError(Exception):
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
@@ -68,9 +75,11 @@ class Engine:
         for name in ("class", "joint"):
             getattr(library, f"asma_edge_{name}").argtypes = [pointer, ctypes.c_uint32]
             getattr(library, f"asma_edge_{name}").restype = ctypes.c_char_p
-        library.asma_edge_start.argtypes = [pointer, ctypes.c_uint32, out, error]
+        library.asma_edge_start.argtypes = library.asma_edge_start_live.argtypes = [pointer, ctypes.c_uint32, out, error]
+        library.asma_edge_describe_live.argtypes = [pointer, ctypes.c_uint32, ctypes.POINTER(LiveDescription)]
         library.asma_edge_stop.argtypes = library.asma_edge_reset.argtypes = [pointer]
         library.asma_edge_push.argtypes = [pointer, pointer, ctypes.c_uint32, error]
+        library.asma_edge_push_prepared.argtypes = [pointer, pointer, error]
         library.asma_edge_predict.argtypes = [pointer, pointer, pointer, error]
         library.asma_edge_predict_clip.argtypes = [pointer, pointer, pointer, size, pointer, pointer, error]
         library.asma_edge_predict_prepared.argtypes = [pointer, pointer, pointer, pointer, error]
@@ -112,13 +121,21 @@ class Model:
         return [name(self.handle, i).decode() for i in range(count)]
 
     def start(self, window: int = 0) -> "Stream":
-        return Stream(self, window)
+        return Stream(self, "start", window)
+
+    def start_live(self, window: int = 0) -> "Stream":
+        return Stream(self, "start_live", window)
+
+    def describe_live(self, window: int = 0) -> LiveDescription:
+        description = LiveDescription()
+        self.engine.library.asma_edge_describe_live(self.handle, window, ctypes.byref(description))
+        return description
 
 
 class Stream:
-    def __init__(self, model: Model, window: int) -> None:
+    def __init__(self, model: Model, how: str, window: int) -> None:
         self.model, self.handle = model, ctypes.c_void_p()
-        model.engine.call("start", model.handle, window, ctypes.byref(self.handle))
+        model.engine.call(how, model.handle, window, ctypes.byref(self.handle))
 
     def __del__(self) -> None:
         self.model.engine.library.asma_edge_stop(self.handle)
@@ -129,6 +146,11 @@ class Stream:
     def push(self, frame: np.ndarray | None, present: int = EVERYBODY) -> None:
         data = None if frame is None else np.ascontiguousarray(frame, np.float32)
         self.model.engine.call("push", self.handle, None if data is None else data.ctypes.data, present)
+
+    def push_prepared(self, x: np.ndarray) -> None:
+        """(C, V, M), to a live stream."""
+        data = np.ascontiguousarray(x, np.float32)
+        self.model.engine.call("push_prepared", self.handle, data.ctypes.data)
 
     def predict(self) -> np.ndarray:
         return self._answer("predict")
