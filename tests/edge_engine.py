@@ -75,7 +75,12 @@ class Engine:
         for name in ("class", "joint"):
             getattr(library, f"asma_edge_{name}").argtypes = [pointer, ctypes.c_uint32]
             getattr(library, f"asma_edge_{name}").restype = ctypes.c_char_p
-        library.asma_edge_start.argtypes = library.asma_edge_start_live.argtypes = [pointer, ctypes.c_uint32, out, error]
+        library.asma_edge_start.argtypes = library.asma_edge_start_live.argtypes = [
+            pointer,
+            ctypes.c_uint32,
+            out,
+            error,
+        ]
         library.asma_edge_describe_live.argtypes = [pointer, ctypes.c_uint32, ctypes.POINTER(LiveDescription)]
         library.asma_edge_stop.argtypes = library.asma_edge_reset.argtypes = [pointer]
         library.asma_edge_push.argtypes = [pointer, pointer, ctypes.c_uint32, error]
@@ -212,3 +217,24 @@ def logits_of(model: Classifier, x: torch.Tensor) -> np.ndarray:
     """PyTorch's, in float64."""
     with torch.no_grad():
         return copy.deepcopy(model).double()(x.double()).numpy()
+
+
+def live_logits_of(model: Classifier, x: torch.Tensor, window: int = 0) -> list[np.ndarray | None]:
+    """PyTorch's, in float64, after each frame of x (C, T, V, M): of what the network makes of the whole sequence, the
+    newest frames that nothing that is yet to come can change. None where there is no such frame."""
+    model, x = copy.deepcopy(model).double(), x[None].double()
+    found: list[np.ndarray | None] = []
+    with torch.no_grad():
+        maps = {encoder: encoder.feature_map(x) for encoder in model.encoders}
+        for count in range(1, x.shape[2] + 1):
+            least = count
+            for encoder in model.encoders:
+                end, kept = count, window or model.data.frames
+                for stride in encoder.config.strides:
+                    end = max(0, (end - 1 - encoder.config.kernel // 2) // stride + 1)
+                    kept = (kept - 1) // stride + 1
+                newest = maps[encoder][:, :, max(0, end - kept) : end]
+                encoder.feature_map = lambda x, joints=None, newest=newest: newest
+                least = min(least, end)
+            found.append(model(x)[0].numpy() if least else None)
+    return found

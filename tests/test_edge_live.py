@@ -1,12 +1,20 @@
 """A live stream of the edge engine gives, frame by frame, what PyTorch gives for the whole sequence."""
 
-import copy
 import threading
 
 import numpy as np
 import pytest
 import torch
-from edge_engine import BAD_ARGUMENT, NO_FRAME, NOT_FINITE, PREPARED_ONLY, TOO_LARGE, RefusedError, student
+from edge_engine import (
+    BAD_ARGUMENT,
+    NO_FRAME,
+    NOT_FINITE,
+    PREPARED_ONLY,
+    TOO_LARGE,
+    RefusedError,
+    live_logits_of,
+    student,
+)
 from stores import CHAIN
 
 from asma.config import DataConfig
@@ -18,6 +26,7 @@ from asma_kernels import Skeleton
 NTU, UTD = Skeleton.builtin("ntu25"), Skeleton.builtin("utd20")
 BUILTIN = builtin_clips(classes=3, subjects=2, views=1, repeats=1)
 CLIP = BUILTIN.clip(0)
+MODES = ("aligned", "mean", "concat")
 NEAR = {"rtol": 0, "atol": 1e-5}
 
 
@@ -37,31 +46,6 @@ def random_frames(model, count, seed=1):
     """Prepared frames (C, count, V, M)."""
     shape = (model.first_encoder.config.in_channels, count, model.skeleton.num_joints, model.data.persons)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def after(count, taps, strides):
-    """Frames of the last block that `count` frames decide, whatever comes after them."""
-    for stride in strides:
-        count = max(0, (count - 1 - taps // 2) // stride + 1)
-    return count
-
-
-def answers_of_pytorch(model, x, window=0):
-    """Logits (classes) after each frame of x (C, T, V, M), in float64; None before the first."""
-    model, x = copy.deepcopy(model).double(), x[None].double()
-    found, kept = [], {}
-    with torch.no_grad():
-        maps = {encoder: encoder.feature_map(x) for encoder in model.encoders}
-        for encoder in model.encoders:
-            kept[encoder] = window or model.data.frames
-            for stride_ in encoder.config.strides:
-                kept[encoder] = (kept[encoder] - 1) // stride_ + 1
-        for count in range(1, x.shape[2] + 1):
-            there = {e: after(count, e.config.kernel, e.config.strides) for e in model.encoders}
-            for e in model.encoders:
-                e.feature_map = lambda x, joints=None, e=e: maps[e][:, :, max(0, there[e] - kept[e]) : there[e]]
-            found.append(model(x)[0].numpy() if min(there.values()) else None)
-    return found
 
 
 def check_stream(push, live, expected):
@@ -96,7 +80,7 @@ SHAPES = {
     "two channels in": lambda: student(UTD, in_channels=2),
     "another pipeline": lambda: student(NTU, data=frames(13, persons=2, pipeline="pstl")),
     "PSTL's": lambda: student(NTU, (8, 8, 8, 8, 16, 16, 16, 24, 24, 80), (1, 1, 1, 1, 2, 1, 1, 2, 1, 1), frames(50)),
-    **{f"teacher, {mode}": lambda mode=mode: student(UTD, encoders=2, mode=mode, segments=2) for mode in ("aligned", "mean", "concat")},
+    **{f"teacher, {mode}": lambda mode=mode: student(UTD, encoders=2, mode=mode, segments=2) for mode in MODES},
 }  # fmt: skip
 
 
@@ -107,7 +91,7 @@ def test_each_frame_is_answered_as_pytorch_answers_the_whole_sequence(engine, sh
     live, is_ = opened.start_live(), opened.describe_live()
     count = is_.full + 2 * is_.stride + 1
     x = random_frames(model, count)
-    expected = answers_of_pytorch(model, x)
+    expected = live_logits_of(model, x)
     assert expected[is_.first - 1] is not None and not any(each is not None for each in expected[: is_.first - 1])
     frame = x.transpose(0, 1).numpy()
     assert check_stream(lambda t: live.push_prepared(frame[t]), live, expected) == count - is_.first + 1
@@ -121,7 +105,7 @@ def test_the_window_says_how_many_frames_count(engine, window):
     opened = engine.open(edge_bytes(model))
     live, full = opened.start_live(window), opened.describe_live(window).full
     x = random_frames(model, full + 4)
-    check_stream(lambda t: live.push_prepared(x[:, t].numpy()), live, answers_of_pytorch(model, x, window))
+    check_stream(lambda t: live.push_prepared(x[:, t].numpy()), live, live_logits_of(model, x, window))
     # A full answer sees `full` frames, and nothing of what was there before them, be it zeros or other frames.
     for before in (x[:, :0], random_frames(model, 4, seed=2)):
         other = opened.start_live(window)
@@ -207,7 +191,7 @@ def test_frames_are_prepared_as_they_come(engine, preparation, away):
                 raw[t, person] = 0
                 present[t] &= ~(1 << person)
     x = prepared_live(raw, BUILTIN.skeleton, data)
-    expected = answers_of_pytorch(model, x, 8)
+    expected = live_logits_of(model, x, 8)
     expected = [None, *expected] if data.stream == "motion" else expected
     nobody_looks = np.where((present[:, None] >> np.arange(2) & 1)[:, :, None, None], raw, np.nan)
 
@@ -226,7 +210,7 @@ def test_who_was_away_for_long_comes_back(engine):
     x = random_frames(model, 160)
     x[..., 30:90, :, 1] = 0
     x[:, 70:120, :, 0] = 0
-    check_stream(lambda t: live.push_prepared(x[:, t].numpy()), live, answers_of_pytorch(model, x))
+    check_stream(lambda t: live.push_prepared(x[:, t].numpy()), live, live_logits_of(model, x))
 
 
 def test_the_same_bits_in_every_stream_and_thread(engine):
