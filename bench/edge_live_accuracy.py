@@ -1,9 +1,9 @@
 """`python -m bench.edge_live_accuracy STUDENT CLIPS`: what a student names right when its frames come one by one.
 
 STUDENT is a folder of `asma distill --out`, CLIPS the set it was trained on; the test clips are those of its protocol.
-Each clip is repeated until a live stream's answer is full, and the answer is taken where the window is the clip from
-its first frame on: so both ways see the same motion, and what differs is the rate of the frames and what surrounds the
-clip (itself, in place of the zeros of training). Prints a table.
+Each clip is repeated until a live stream's answer is full, and the answer is taken where the window begins with the
+clip's first frame: at the rate of training both ways see the same motion, and what differs is what surrounds it (the
+clip itself, in place of the zeros of training). Prints a table.
 """
 
 from __future__ import annotations
