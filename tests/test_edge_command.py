@@ -106,6 +106,15 @@ def test_a_live_stream_is_answered_frame_by_frame(run, engine, folder):
     assert "--live: it takes frames on stdin, and no clips" in run("model.edge", "clip.json", "--live", status=2)
 
 
+def test_older_instructions_answer_live_streams_too(run, monkeypatch):
+    lines = "".join(json.dumps(frame.tolist()) + "\n" for frame in CLIP)
+    newest = run("model.edge", "--live", text=lines)
+    for level in ("generic", "avx2"):
+        monkeypatch.setenv("ASMA_ISA", level)
+        for one, other in zip(run("model.edge", "--live", text=lines), newest, strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
 def test_description(run):
     (said,) = run("model.edge", "--describe")
     assert said["classes"] == list(MODEL.classes) and said["joint_names"] == list(CLIPS.skeleton.names)

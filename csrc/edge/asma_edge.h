@@ -103,10 +103,10 @@ ASMA_EDGE_API void asma_edge_stop(asma_edge_stream* stream);
 
 /* A live stream. It keeps each block's state and not the frames, so that a prediction costs one frame instead of a
  * window: for a program that predicts after each of them. Its answer is that of the network for the whole sequence
- * since the start, of which the newest frames count, as many as a window has, that the network has seen on both sides:
- * it is about a moment `first` - 1 frames ago. Frames are taken at the rate that they come in, not resampled. What
- * prepares a clip by its first frame (place, turn) or by all of them (size) is found in the first frame with the first
- * person.
+ * since the start, with zeros before it; of that the newest frames count, as many as a window has, that no frame yet to
+ * come can change: it is about a moment `first` - 1 frames ago. Frames are taken at the rate that they come in, not
+ * resampled. What prepares a clip by its first frame (place, turn) or by all of them (size) is found in the first frame
+ * with the first person.
  *
  * asma_edge_push, _predict, _reset and _stop are the same. Before `first` frames predict says ASMA_EDGE_NO_FRAME.
  * asma_edge_predict_clip and _predict_prepared are not for it; asma_edge_push_prepared is. */
