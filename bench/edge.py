@@ -42,7 +42,7 @@ from asma.models.alignment import Alignment  # noqa: E402
 from asma.onnx_file import onnx_bytes  # noqa: E402
 from asma_kernels import Skeleton  # noqa: E402
 
-from . import machine  # noqa: E402
+from . import edge_live, machine  # noqa: E402
 
 CLASSES = 60
 DATA = DataConfig(frames=50, persons=2)
@@ -217,6 +217,7 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
         "latency": latency,
         "processor_time": processor,
         "teacher_and_student": sizes,
+        "live": edge_live.measure(engine, student, max(rounds // 5, 5)),
         "start_up": start_up(student, command, folder),
         "resident_bytes": resident(command, folder),
         "stripped_bytes": stripped(command, folder),
@@ -261,6 +262,7 @@ def markdown(results: dict[str, Any]) -> str:
         ratio = start["Python + ONNX Runtime"] / start["asma-edge"]
         text = f"{1e3 * start['asma-edge']:.1f} ms against {1e3 * start['Python + ONNX Runtime']:.0f} ms: {ratio:.0f}x"
         rows.insert(1, ("process start to first prediction", text, ">= 20x", ratio >= 20))
+    rows += edge_live.rows(found["live"])
     lines += ["", "| figure | found | wanted | |", "|---|---|---|---|"]
     lines += [f"| {name} | {text} | {wanted} | {'met' if met else 'NOT met'} |" for name, text, wanted, met in rows]
     for name, why in found["missing"].items():

@@ -48,6 +48,13 @@ class Description(ctypes.Structure):
     ]
 
 
+class LiveDescription(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("first", "full", "stride")),
+        ("stream_bytes", ctypes.c_uint64),
+    ]
+
+
 class RefusedError(Exception):
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
@@ -68,9 +75,16 @@ class Engine:
         for name in ("class", "joint"):
             getattr(library, f"asma_edge_{name}").argtypes = [pointer, ctypes.c_uint32]
             getattr(library, f"asma_edge_{name}").restype = ctypes.c_char_p
-        library.asma_edge_start.argtypes = [pointer, ctypes.c_uint32, out, error]
+        library.asma_edge_start.argtypes = library.asma_edge_start_live.argtypes = [
+            pointer,
+            ctypes.c_uint32,
+            out,
+            error,
+        ]
+        library.asma_edge_describe_live.argtypes = [pointer, ctypes.c_uint32, ctypes.POINTER(LiveDescription)]
         library.asma_edge_stop.argtypes = library.asma_edge_reset.argtypes = [pointer]
         library.asma_edge_push.argtypes = [pointer, pointer, ctypes.c_uint32, error]
+        library.asma_edge_push_prepared.argtypes = [pointer, pointer, error]
         library.asma_edge_predict.argtypes = [pointer, pointer, pointer, error]
         library.asma_edge_predict_clip.argtypes = [pointer, pointer, pointer, size, pointer, pointer, error]
         library.asma_edge_predict_prepared.argtypes = [pointer, pointer, pointer, pointer, error]
@@ -112,13 +126,21 @@ class Model:
         return [name(self.handle, i).decode() for i in range(count)]
 
     def start(self, window: int = 0) -> "Stream":
-        return Stream(self, window)
+        return Stream(self, "start", window)
+
+    def start_live(self, window: int = 0) -> "Stream":
+        return Stream(self, "start_live", window)
+
+    def describe_live(self, window: int = 0) -> LiveDescription:
+        description = LiveDescription()
+        self.engine.library.asma_edge_describe_live(self.handle, window, ctypes.byref(description))
+        return description
 
 
 class Stream:
-    def __init__(self, model: Model, window: int) -> None:
+    def __init__(self, model: Model, how: str, window: int) -> None:
         self.model, self.handle = model, ctypes.c_void_p()
-        model.engine.call("start", model.handle, window, ctypes.byref(self.handle))
+        model.engine.call(how, model.handle, window, ctypes.byref(self.handle))
 
     def __del__(self) -> None:
         self.model.engine.library.asma_edge_stop(self.handle)
@@ -129,6 +151,11 @@ class Stream:
     def push(self, frame: np.ndarray | None, present: int = EVERYBODY) -> None:
         data = None if frame is None else np.ascontiguousarray(frame, np.float32)
         self.model.engine.call("push", self.handle, None if data is None else data.ctypes.data, present)
+
+    def push_prepared(self, x: np.ndarray) -> None:
+        """(C, V, M), to a live stream."""
+        data = np.ascontiguousarray(x, np.float32)
+        self.model.engine.call("push_prepared", self.handle, data.ctypes.data)
 
     def predict(self) -> np.ndarray:
         return self._answer("predict")
@@ -190,3 +217,24 @@ def logits_of(model: Classifier, x: torch.Tensor) -> np.ndarray:
     """PyTorch's, in float64."""
     with torch.no_grad():
         return copy.deepcopy(model).double()(x.double()).numpy()
+
+
+def live_logits_of(model: Classifier, x: torch.Tensor, window: int = 0) -> list[np.ndarray | None]:
+    """PyTorch's, in float64, after each frame of x (C, T, V, M): of what the network makes of the whole sequence, the
+    newest frames that nothing that is yet to come can change. None where there is no such frame."""
+    model, x = copy.deepcopy(model).double(), x[None].double()
+    found: list[np.ndarray | None] = []
+    with torch.no_grad():
+        maps = {encoder: encoder.feature_map(x) for encoder in model.encoders}
+        for count in range(1, x.shape[2] + 1):
+            least = count
+            for encoder in model.encoders:
+                end, kept = count, window or model.data.frames
+                for stride in encoder.config.strides:
+                    end = max(0, (end - 1 - encoder.config.kernel // 2) // stride + 1)
+                    kept = (kept - 1) // stride + 1
+                newest = maps[encoder][:, :, max(0, end - kept) : end]
+                encoder.feature_map = lambda x, joints=None, newest=newest: newest
+                least = min(least, end)
+            found.append(model(x)[0].numpy() if least else None)
+    return found

@@ -14,17 +14,23 @@ bool answer(const asma_edge_model* model, std::vector<float>* logits) {
   asma_edge_description is;
   asma_edge_describe(model, &is);
   std::vector<float> frame(is.persons * is.joints * 3);
-  logits->resize(is.classes);
-  asma_edge_stream* stream;
+  logits->resize(2 * is.classes);
+  asma_edge_live_description of;
+  asma_edge_describe_live(model, 0, &of);
+  asma_edge_stream *stream, *live;
   if (asma_edge_start(model, 0, &stream, nullptr)) return false;
+  if (asma_edge_start_live(model, 0, &live, nullptr)) return false;
   bool answered = true;
-  for (int t = 0; t < 5; ++t) {
+  for (std::uint32_t t = 0; t < of.first; ++t) {
     for (std::size_t i = 0; i < frame.size(); ++i)
       frame[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(t) * 13) % 101) / 50;
     answered = answered && !asma_edge_push(stream, frame.data(), 1, nullptr);
+    answered = answered && !asma_edge_push(live, frame.data(), 1, nullptr);
   }
   answered = answered && !asma_edge_predict(stream, nullptr, logits->data(), nullptr);
+  answered = answered && !asma_edge_predict(live, nullptr, logits->data() + is.classes, nullptr);
   asma_edge_stop(stream);
+  asma_edge_stop(live);
   return answered;
 }
 

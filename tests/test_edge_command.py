@@ -84,10 +84,42 @@ def test_reset_and_frames_without_anybody(run):
     assert answers[0]["probabilities"] == answers[3]["probabilities"] != answers[2]["probabilities"]
 
 
+FIRST = 1 + 4 + 4 + 2 * 4
+"""Frames for a live stream's first answer: half of nine taps in each of MODEL's blocks, of which one has stride 2."""
+
+
+def test_a_live_stream_is_answered_frame_by_frame(run, engine, folder):
+    lines = "".join(json.dumps(frame.tolist()) + "\n" for frame in CLIP)
+    answers = run("model.edge", "--live", "--window", "9", "--top", "9", text=f'{lines}"reset"\n{lines}')
+    assert [answer["frame"] for answer in answers] == 2 * list(range(len(CLIP)))
+    assert answers[: len(CLIP)] == answers[len(CLIP) :] and len(CLIP) > FIRST
+    live = engine.open(folder / "model.edge").start_live(9)
+    for t, frame in enumerate(CLIP):
+        live.push(np.stack([frame, frame]), 1)
+        if t + 1 < FIRST:
+            assert answers[t] == {"frame": t, "class": None, "probabilities": {}}
+            continue
+        live.predict()
+        by_class = {name: answers[t]["probabilities"][name] for name in MODEL.classes}
+        assert list(by_class.values()) == pytest.approx(live.probabilities.tolist(), abs=1e-5)
+        assert answers[t]["class"] == max(by_class, key=by_class.get)
+    assert "--live: it takes frames on stdin, and no clips" in run("model.edge", "clip.json", "--live", status=2)
+
+
+def test_older_instructions_answer_live_streams_too(run, monkeypatch):
+    lines = "".join(json.dumps(frame.tolist()) + "\n" for frame in CLIP)
+    newest = run("model.edge", "--live", text=lines)
+    for level in ("generic", "avx2"):
+        monkeypatch.setenv("ASMA_ISA", level)
+        for one, other in zip(run("model.edge", "--live", text=lines), newest, strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
 def test_description(run):
     (said,) = run("model.edge", "--describe")
     assert said["classes"] == list(MODEL.classes) and said["joint_names"] == list(CLIPS.skeleton.names)
     assert (said["frames"], said["persons"], said["prepares"]) == (23, 2, True)
+    assert (said["live"]["first"], said["live"]["full"], said["live"]["stride"]) == (FIRST, FIRST + 2 * (8 + 11), 2)
 
 
 JOINTS = json.dumps(CLIP[0].tolist())
@@ -136,8 +168,8 @@ def test_only_libc_and_libm_are_needed(edge_build):
 
 def test_shared_functions_are_not_compiled_for_newer_processors(edge_build):
     """As in test_build: a weak function of an AVX-512 object may be the copy that the linker keeps for all."""
-    objects = sorted(edge_build.glob("csrc/edge/CMakeFiles/asma_edge_*.dir/network.cpp.o"))
-    assert objects
+    objects = sorted(edge_build.glob("csrc/edge/CMakeFiles/asma_edge_*.dir/*.cpp.o"))
+    assert {path.name for path in objects} == {"live.cpp.o", "network.cpp.o"}
     for path in objects:
         isa = path.parent.name.removeprefix("asma_edge_").removesuffix(".dir")
         listed = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
@@ -226,6 +258,11 @@ def test_on_arm(run, folder, tmp_path, processor, compiler, instructions):
     streamed = [json.loads(line) for line in emulated("model.edge", input=lines).stdout.splitlines()]
     for one, other in zip(streamed, run("model.edge", text=lines), strict=True):
         assert list(one["probabilities"].values()) == pytest.approx(list(other["probabilities"].values()), abs=1e-5)
+    lines = "".join(json.dumps(frame.tolist()) + "\n" for frame in CLIP[: FIRST + 2])
+    live = [json.loads(line) for line in emulated("model.edge", "--live", input=lines).stdout.splitlines()]
+    for one, other in zip(live, run("model.edge", "--live", text=lines), strict=True):
+        assert one["class"] == other["class"]
+        assert list(one["probabilities"].values()) == pytest.approx(list(other["probabilities"].values()), abs=1e-5)
     assert f'"{instructions}"' in emulated("model.edge", "--describe").stdout
     damaged = bytearray((folder / "model.edge").read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -240,7 +277,7 @@ def test_threads_that_share_a_model_do_not_race(folder, tmp_path):
     if subprocess.run(trial, input="int main() {}", text=True, capture_output=True).returncode:
         pytest.skip("this g++ has no ThreadSanitizer")
     edge = ROOT / "csrc/edge"
-    names = ("checksum", "file", "model", "network", "network_size", "prepare", "stream")
+    names = ("checksum", "file", "live", "live_stream", "model", "network", "network_size", "prepare", "stream")
     sources = [ROOT / "tests/edge_threads.cpp", ROOT / "csrc/cpu/isa.cpp", *(edge / f"{name}.cpp" for name in names)]
     one_level = ["-DASMA_GENERIC_ONLY", "-DASMA_ISA=generic", "-DASMA_NO_HALF"]
     flags = ["-std=c++17", "-O1", "-g", "-fsanitize=thread", *one_level, "-pthread"]

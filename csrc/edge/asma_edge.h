@@ -16,7 +16,7 @@
  * during the call. A model must outlive its streams.
  * Threads: a model never changes after it was opened, so any number of threads may use it at once. A stream is one
  * thread's at a time; start one for each. The engine starts no thread.
- * Memory: asma_edge_open and asma_edge_start allocate; nothing else does.
+ * Memory: asma_edge_open and asma_edge_start (or _start_live) allocate; nothing else does.
  * Errors: a call that can fail returns an asma_edge_code and, where `error` is not NULL, a sentence; then nothing was
  * changed but what the call says. No call throws, exits or prints.
  * Numbers: float32. The same bits between runs, threads and streams on one kind of processor.
@@ -42,7 +42,7 @@ extern "C" {
 
 typedef enum asma_edge_code {
   ASMA_EDGE_OK = 0,
-  ASMA_EDGE_BAD_ARGUMENT = 1,  /* NULL, or a number out of its range */
+  ASMA_EDGE_BAD_ARGUMENT = 1,  /* NULL, a number out of its range, or a stream of the other kind */
   ASMA_EDGE_CANNOT_READ = 2,   /* the operating system does not give the file */
   ASMA_EDGE_NOT_A_MODEL = 3,   /* it is another kind of file */
   ASMA_EDGE_OTHER_FORMAT = 4,  /* of a version of the format that this engine does not read */
@@ -50,7 +50,7 @@ typedef enum asma_edge_code {
   ASMA_EDGE_TOO_LARGE = 6,     /* needs more than ASMA_EDGE_MOST_MEMORY */
   ASMA_EDGE_NO_MEMORY = 7,     /* the operating system gives no more */
   ASMA_EDGE_NOT_FINITE = 8,    /* NaN or infinite coordinates, or an answer that overflowed */
-  ASMA_EDGE_NO_FRAME = 9,      /* nothing was pushed */
+  ASMA_EDGE_NO_FRAME = 9,      /* nothing was pushed, or too little for a live stream's first answer */
   ASMA_EDGE_PREPARED_ONLY = 10 /* clips of this model are prepared in a way that the engine does not know */
 } asma_edge_code;
 
@@ -101,6 +101,28 @@ ASMA_EDGE_API int asma_edge_start(const asma_edge_model* model, uint32_t window,
                                   asma_edge_error* error);
 ASMA_EDGE_API void asma_edge_stop(asma_edge_stream* stream);
 
+/* A live stream. It keeps each block's state and not the frames, so that a prediction costs one frame instead of a
+ * window: for a program that predicts after each of them. Its answer is that of the network for the whole sequence
+ * since the start, with zeros before it; of that the newest frames count, as many as a window has, that no frame yet to
+ * come can change: it is about a moment `first` - 1 frames ago. Frames are taken at the rate that they come in, not
+ * resampled. What prepares a clip by its first frame (place, turn) or by all of them (size) is found in the first frame
+ * with the first person.
+ *
+ * asma_edge_push, _predict, _reset and _stop are the same. Before `first` frames predict says ASMA_EDGE_NO_FRAME.
+ * asma_edge_predict_clip and _predict_prepared are not for it; asma_edge_push_prepared is. */
+ASMA_EDGE_API int asma_edge_start_live(const asma_edge_model* model, uint32_t window, asma_edge_stream** stream,
+                                       asma_edge_error* error);
+
+typedef struct asma_edge_live_description { /* UINT32_MAX stands for more */
+  uint32_t first;                           /* frames that must be pushed for the first answer */
+  uint32_t full;                            /* for one that sees nothing of the zeros before the first frame */
+  uint32_t stride;                          /* frames from one new answer to the next; between them it stays the same */
+  uint64_t stream_bytes;                    /* what asma_edge_start_live allocates */
+} asma_edge_live_description;
+
+ASMA_EDGE_API void asma_edge_describe_live(const asma_edge_model* model, uint32_t window,
+                                           asma_edge_live_description* description);
+
 /* Forget all frames. */
 ASMA_EDGE_API void asma_edge_reset(asma_edge_stream* stream);
 
@@ -108,6 +130,9 @@ ASMA_EDGE_API void asma_edge_reset(asma_edge_stream* stream);
  * frame; what stands for a person who is not is not looked at. 0 for a frame that nobody was seen in, then xyz may be
  * NULL. */
 ASMA_EDGE_API int asma_edge_push(asma_edge_stream* stream, const float* xyz, uint32_t present, asma_edge_error* error);
+
+/* Add a frame to a live stream that was prepared elsewhere: x (C, V, M). */
+ASMA_EDGE_API int asma_edge_push_prepared(asma_edge_stream* stream, const float* x, asma_edge_error* error);
 
 /* Classes of the newest frames: probabilities and logits (classes), either may be NULL. */
 ASMA_EDGE_API int asma_edge_predict(asma_edge_stream* stream, float* probabilities, float* logits,

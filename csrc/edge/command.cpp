@@ -12,7 +12,7 @@ namespace {
 constexpr int kUserError = 2;
 constexpr char kUsage[] =
     "usage: asma-edge MODEL [CLIP.json ...] [--top N]\n"
-    "       asma-edge MODEL [--window N] [--every N] [--top N]   one frame a line on stdin\n"
+    "       asma-edge MODEL [--live] [--window N] [--every N] [--top N]   one frame a line on stdin\n"
     "       asma-edge MODEL --describe\n"
     "\n"
     "Writes one line of JSON for each clip, or for each frame: the likeliest class and the probabilities of the first "
@@ -23,6 +23,9 @@ constexpr char kUsage[] =
     "  --top N      classes a line, default 5\n"
     "  --window N   frames, the newest, that a prediction is made of; default what the model was trained on\n"
     "  --every N    frames between two predictions, default 1\n"
+    "  --live       keep the network's state from frame to frame: a prediction costs one frame instead of a window "
+    "and\n"
+    "               comes some frames late (--describe says how many); until the first one \"class\" is null\n"
     "  --describe   what the model is, and stop\n";
 
 struct Options {
@@ -30,7 +33,7 @@ struct Options {
   char** clips = nullptr;  // in argv, one after the other
   int clip_count = 0;
   std::uint32_t top = 5, window = 0, every = 1;
-  bool describe = false;
+  bool describe = false, live = false;
 };
 
 int complain(const char* what, const char* why) {
@@ -65,6 +68,7 @@ int read_options(int count, char** arguments, Options* options) {
       return 0;
     }
     if (std::strcmp(word, "--describe") == 0) options->describe = true;
+    else if (std::strcmp(word, "--live") == 0) options->live = true;
     else if (std::strcmp(word, "--top") == 0) number = &options->top;
     else if (std::strcmp(word, "--window") == 0) number = &options->window;
     else if (std::strcmp(word, "--every") == 0) number = &options->every;
@@ -83,6 +87,7 @@ int read_options(int count, char** arguments, Options* options) {
     std::fputs(kUsage, stderr);
     return kUserError;
   }
+  if (options->live && options->clip_count) return complain("--live", "it takes frames on stdin, and no clips");
   return -1;
 }
 
@@ -124,16 +129,26 @@ void print_answer(const asma_edge_model* model, std::uint32_t classes, std::uint
   std::fflush(stdout);
 }
 
-void print_description(const asma_edge_model* model) {
+// Of a live stream, before its first one: whoever waits for a line after each frame gets it.
+void print_no_answer() {
+  std::fputs(", \"class\": null, \"probabilities\": {}}\n", stdout);
+  std::fflush(stdout);
+}
+
+void print_description(const asma_edge_model* model, std::uint32_t window) {
   asma_edge_description d;
+  asma_edge_live_description live;
   asma_edge_describe(model, &d);
+  asma_edge_describe_live(model, window, &live);
   std::printf(
       "{\"format\": %u, \"channels\": %u, \"frames\": %u, \"joints\": %u, \"persons\": %u, \"encoders\": %u, "
       "\"blocks\": %u, \"prepares\": %s, \"file_bytes\": %llu, \"model_bytes\": %llu, \"stream_bytes\": %llu, "
-      "\"instructions\": \"%s\", \"classes\": [",
+      "\"instructions\": \"%s\", \"live\": {\"first\": %u, \"full\": %u, \"stride\": %u, \"stream_bytes\": %llu}, "
+      "\"classes\": [",
       d.format, d.channels, d.frames, d.joints, d.persons, d.encoders, d.blocks, d.prepares ? "true" : "false",
       static_cast<unsigned long long>(d.file_bytes), static_cast<unsigned long long>(d.model_bytes),
-      static_cast<unsigned long long>(d.stream_bytes), d.instructions);
+      static_cast<unsigned long long>(d.stream_bytes), d.instructions, live.first, live.full, live.stride,
+      static_cast<unsigned long long>(live.stream_bytes));
   for (std::uint32_t i = 0; i < d.classes; ++i) {
     if (i > 0) std::fputs(", ", stdout);
     print_text(asma_edge_class(model, i));
@@ -223,11 +238,11 @@ struct Session {
       } else if (asma_edge_push(stream, text.xyz(), text.present()[0], &error)) {
         status = complain(where, error);
       } else if (++frame % options.every == 0) {
-        if (asma_edge_predict(stream, probabilities, nullptr, &error)) status = complain(where, error);
-        else {
-          std::printf("{\"frame\": %llu", frame - 1);
-          print_answer(model, description.classes, options.top, probabilities, order);
-        }
+        const int code = asma_edge_predict(stream, probabilities, nullptr, &error);
+        if (code == ASMA_EDGE_OK || code == ASMA_EDGE_NO_FRAME) std::printf("{\"frame\": %llu", frame - 1);
+        if (code == ASMA_EDGE_OK) print_answer(model, description.classes, options.top, probabilities, order);
+        else if (code == ASMA_EDGE_NO_FRAME) print_no_answer();
+        else status = complain(where, error);
       }
     }
     std::free(line);
@@ -237,12 +252,13 @@ struct Session {
 
 int run(const Options& options, const asma_edge_model* model) {
   if (options.describe) {
-    print_description(model);
+    print_description(model, options.window);
     return 0;
   }
   asma_edge_error error;
   asma_edge_stream* stream;
-  if (asma_edge_start(model, options.window, &stream, &error)) return complain(options.model, error);
+  const auto start = options.live ? asma_edge_start_live : asma_edge_start;
+  if (start(model, options.window, &stream, &error)) return complain(options.model, error);
   asma_edge_description d;
   asma_edge_describe(model, &d);
   float* const probabilities = static_cast<float*>(std::calloc(d.classes, sizeof(float)));

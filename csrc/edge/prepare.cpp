@@ -80,14 +80,17 @@ void centre(const Clip& clip, Centre how, std::int64_t joint) {
   }
 }
 
-void face_forward(const Clip& clip, std::int64_t left, std::int64_t right) {
-  const std::int64_t first = clip.first();
-  const float *const from = clip.joint(first, left), *const to = clip.joint(first, right);
+// How a body is turned that stands as in a frame.
+void find_turn(const Clip& clip, std::int64_t t, std::int64_t left, std::int64_t right, float* cosine, float* sine) {
+  const float *const from = clip.joint(t, left), *const to = clip.joint(t, right);
   const double across = to[0] - from[0], along = to[2] - from[2];
   const double length = std::hypot(across, along);
   const bool usable = length > kDegenerate;
-  const float cosine = static_cast<float>(usable ? across / length : 1.0);
-  const float sine = static_cast<float>(usable ? along / length : 0.0);
+  *cosine = static_cast<float>(usable ? across / length : 1.0);
+  *sine = static_cast<float>(usable ? along / length : 0.0);
+}
+
+void turn(const Clip& clip, float cosine, float sine) {
   for (std::int64_t i = 0; i < clip.M * clip.T * clip.V; ++i) {
     float* const point = clip.x + i * 3;
     const float x = point[0], z = point[2];
@@ -96,7 +99,7 @@ void face_forward(const Clip& clip, std::int64_t left, std::int64_t right) {
   }
 }
 
-void scale_body(const Clip& clip, const std::uint32_t* bones, std::int64_t count) {
+float body_size(const Clip& clip, const std::uint32_t* bones, std::int64_t count) {
   double sum = 0;
   std::int64_t frames = 0;
   for (std::int64_t t = 0; t < clip.T; ++t) {
@@ -111,7 +114,10 @@ void scale_body(const Clip& clip, const std::uint32_t* bones, std::int64_t count
     ++frames;
   }
   const double mean = sum / static_cast<double>(frames > 0 ? frames : 1);
-  const float scale = mean > kDegenerate ? static_cast<float>(mean) : 1.0f;
+  return mean > kDegenerate ? static_cast<float>(mean) : 1.0f;
+}
+
+void divide(const Clip& clip, float scale) {
   for (std::int64_t i = 0; i < clip.M * clip.T * clip.V * 3; ++i) clip.x[i] /= scale;
 }
 
@@ -145,10 +151,30 @@ void prepare(const Contents& contents, const Frames& frames, float* x, float* wo
   const Clip clip{x, h.persons, h.frames, h.joints};
   resample(frames, clip);
   if (static_cast<Centre>(h.centre) != Centre::none) centre(clip, static_cast<Centre>(h.centre), h.centre_joint);
-  if (h.face) face_forward(clip, h.left, h.right);
-  if (h.scale) scale_body(clip, contents.bones, h.bones);
+  if (h.face) {
+    float cosine, sine;
+    find_turn(clip, clip.first(), h.left, h.right, &cosine, &sine);
+    turn(clip, cosine, sine);
+  }
+  if (h.scale) divide(clip, body_size(clip, contents.bones, h.bones));
   if (static_cast<Stream>(h.stream) == Stream::bone) to_bones(clip, contents.parents, work);
   if (static_cast<Stream>(h.stream) == Stream::motion) to_motion(clip);
+}
+
+void prepare_frame(const Contents& contents, Placement* placement, float* x, float* work) {
+  const FileHeader& h = *contents.header;
+  const Clip clip{x, h.persons, 1, h.joints};
+  const bool finds = !placement->found && clip.there(0, 0);
+  if (finds && static_cast<Centre>(h.centre) == Centre::clip)
+    std::memcpy(placement->centre, clip.joint(0, h.centre_joint), sizeof(placement->centre));
+  if (static_cast<Centre>(h.centre) == Centre::frame) centre(clip, Centre::frame, h.centre_joint);
+  else shift(clip, 0, placement->centre);
+  if (finds && h.face) find_turn(clip, 0, h.left, h.right, &placement->cosine, &placement->sine);
+  if (h.face) turn(clip, placement->cosine, placement->sine);
+  if (finds && h.scale) placement->scale = body_size(clip, contents.bones, h.bones);
+  if (h.scale) divide(clip, placement->scale);
+  if (static_cast<Stream>(h.stream) == Stream::bone) to_bones(clip, contents.parents, work);
+  placement->found |= finds;
 }
 
 }  // namespace asma::edge

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "live_stream.h"
 #include "memory.h"
 #include "model.h"
 #include "prepare.h"
@@ -13,6 +14,7 @@ struct asma_edge_stream {
   std::uint32_t window;
   std::uint64_t pushed;
   bool knows_absent;  // arrays.absent is set
+  Live* live;         // null where the stream takes windows
   void (*encode)(const Encoder&, const Work&, const float*, float*);
   void (*dense)(const float*, const float*, const float*, std::int64_t, std::int64_t, bool, float*);
 };
@@ -46,11 +48,22 @@ asma_edge_code check_frame(const asma_edge_stream* stream, const float* xyz, std
   return ASMA_EDGE_OK;
 }
 
+// x (C, frames, V, M) is finite.
+asma_edge_code check_prepared(const asma_edge_stream* stream, const float* x, std::size_t frames,
+                              asma_edge_error* error) {
+  const FileHeader& h = header_of(stream);
+  const std::size_t C = h.channels, V = h.joints, M = h.persons, size = C * frames * V * M;
+  const std::uint64_t broken = first_broken(x, size);
+  if (broken == size) return ASMA_EDGE_OK;
+  return refuse(error, ASMA_EDGE_NOT_FINITE, "edge: x must be finite, got %g at place %llu of (%zu, %zu, %zu, %zu)",
+                static_cast<double>(x[broken]), static_cast<unsigned long long>(broken), C, frames, V, M);
+}
+
 asma_edge_code check_prepares(const asma_edge_stream* stream, asma_edge_error* error) {
   if (header_of(stream).prepares) return ASMA_EDGE_OK;
   return refuse(error, ASMA_EDGE_PREPARED_ONLY,
                 "edge: clips of this model are prepared in a way that the engine does not know: prepare them by "
-                "asma.prepare and call asma_edge_predict_prepared");
+                "asma.prepare and call asma_edge_predict_prepared, or asma_edge_push_prepared of a live stream");
 }
 
 void encode(asma_edge_stream* stream, const float* x, float* features) {
@@ -88,7 +101,8 @@ void encode_persons(asma_edge_stream* stream) {
 asma_edge_code answer(asma_edge_stream* stream, float* probabilities, float* logits, asma_edge_error* error) {
   const Contents& contents = stream->model->contents;
   const StreamArrays& arrays = stream->arrays;
-  encode_persons(stream);
+  if (stream->live) stream->live->features(arrays.total);
+  else encode_persons(stream);
   const float* representation = arrays.total;
   std::int64_t size = contents.features;
   const std::int64_t hidden = contents.header->hidden, classes = contents.header->classes;
@@ -143,28 +157,90 @@ std::uint64_t asma::edge::stream_arrays(const asma_edge_model& model, std::uint3
   return from.used();
 }
 
+namespace {
+
+// The same of a live stream, whose arrays are few.
+std::uint64_t live_arrays(const asma_edge_model& model, std::uint32_t window, void* memory, StreamArrays* arrays,
+                          Live** live) {
+  const FileHeader& h = *model.contents.header;
+  Memory from(memory);
+  from.take<asma_edge_stream>(1);
+  arrays->total = from.take<float>(model.contents.features);
+  arrays->hidden = from.take<float>(h.hidden);
+  arrays->logits = from.take<float>(h.classes);
+  *live = Live::take(model, window, &from);
+  return from.used();
+}
+
+std::uint32_t window_of(const asma_edge_model& model, std::uint32_t window) {
+  return window ? window : model.contents.header->frames;
+}
+
+asma_edge_stream* new_stream(const asma_edge_model* model, std::uint32_t window, void* memory) {
+  asma_edge_stream* const stream = static_cast<asma_edge_stream*>(memory);  // its place is the first
+  *stream = {};
+  stream->model = model;
+  stream->window = window;
+  stream->encode = ASMA_PICK(edge_encode);
+  stream->dense = ASMA_PICK(edge_dense);
+  return stream;
+}
+
+asma_edge_code check_kind(const asma_edge_stream* stream, bool live, const char* call, asma_edge_error* error) {
+  if ((stream->live != nullptr) == live) return ASMA_EDGE_OK;
+  return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: %s is for a stream of asma_edge_start%s, not for %s", call,
+                live ? "_live" : "", live ? "one that takes windows" : "a live one");
+}
+
+}  // namespace
+
 extern "C" {
 
 int asma_edge_start(const asma_edge_model* model, uint32_t window, asma_edge_stream** stream, asma_edge_error* error) {
   if (!model || !stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: model and stream must not be NULL");
   *stream = nullptr;
-  if (window == 0) window = model->contents.header->frames;
+  window = window_of(*model, window);
   void* memory;
   const std::uint64_t needed = stream_arrays(*model, window, nullptr, nullptr);
   if (const asma_edge_code code = allocate("a stream", needed, &memory, error)) return code;
-  *stream = static_cast<asma_edge_stream*>(memory);  // its place is the first
-  **stream = {};
-  (*stream)->model = model;
-  (*stream)->window = window;
-  (*stream)->encode = ASMA_PICK(edge_encode);
-  (*stream)->dense = ASMA_PICK(edge_dense);
+  *stream = new_stream(model, window, memory);
   stream_arrays(*model, window, memory, &(*stream)->arrays);
   return accept(error);
 }
 
+int asma_edge_start_live(const asma_edge_model* model, uint32_t window, asma_edge_stream** stream,
+                         asma_edge_error* error) {
+  if (!model || !stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: model and stream must not be NULL");
+  *stream = nullptr;
+  window = window_of(*model, window);
+  if (live_timing(*model, window).settled == UINT32_MAX)
+    return refuse(error, ASMA_EDGE_TOO_LARGE,
+                  "edge: a live stream of this model would wait for %u frames or more: its strides are too long",
+                  UINT32_MAX);
+  StreamArrays arrays{};
+  Live* live;
+  void* memory;
+  const std::uint64_t needed = live_arrays(*model, window, nullptr, &arrays, &live);
+  if (const asma_edge_code code = allocate("a live stream", needed, &memory, error)) return code;
+  *stream = new_stream(model, window, memory);
+  live_arrays(*model, window, memory, &(*stream)->arrays, &(*stream)->live);
+  return accept(error);
+}
+
+void asma_edge_describe_live(const asma_edge_model* model, uint32_t window, asma_edge_live_description* description) {
+  window = window_of(*model, window);
+  const LiveTiming timing = live_timing(*model, window);
+  StreamArrays arrays{};
+  Live* live;
+  *description = {timing.first, timing.full, timing.stride, live_arrays(*model, window, nullptr, &arrays, &live)};
+}
+
 void asma_edge_stop(asma_edge_stream* stream) { std::free(stream); }
 
-void asma_edge_reset(asma_edge_stream* stream) { stream->pushed = 0; }
+void asma_edge_reset(asma_edge_stream* stream) {
+  stream->pushed = 0;
+  if (stream->live) stream->live->reset();
+}
 
 int asma_edge_push(asma_edge_stream* stream, const float* xyz, uint32_t present, asma_edge_error* error) {
   if (!stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: stream must not be NULL");
@@ -175,15 +251,33 @@ int asma_edge_push(asma_edge_stream* stream, const float* xyz, uint32_t present,
     return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: xyz must not be NULL where persons are present, got bits %x",
                   present);
   if (const asma_edge_code code = check_frame(stream, xyz, present, stream->pushed, error)) return code;
-  const std::uint64_t place = stream->pushed % stream->window, size = std::uint64_t{h.persons} * h.joints * 3;
+  ++stream->pushed;
+  if (stream->live) {
+    stream->live->push(xyz, present);
+    return accept(error);
+  }
+  const std::uint64_t place = (stream->pushed - 1) % stream->window, size = std::uint64_t{h.persons} * h.joints * 3;
   if (present) std::memcpy(stream->arrays.ring + place * size, xyz, static_cast<std::size_t>(size) * sizeof(float));
   stream->arrays.present[place] = present;
+  return accept(error);
+}
+
+int asma_edge_push_prepared(asma_edge_stream* stream, const float* x, asma_edge_error* error) {
+  if (!stream || !x) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: stream and x must not be NULL");
+  if (const asma_edge_code code = check_kind(stream, true, "asma_edge_push_prepared", error)) return code;
+  if (const asma_edge_code code = check_prepared(stream, x, 1, error)) return code;
   ++stream->pushed;
+  stream->live->push_prepared(x);
   return accept(error);
 }
 
 int asma_edge_predict(asma_edge_stream* stream, float* probabilities, float* logits, asma_edge_error* error) {
   if (!stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: stream must not be NULL");
+  if (stream->live) {
+    if (stream->live->answers()) return answer(stream, probabilities, logits, error);
+    return refuse(error, ASMA_EDGE_NO_FRAME, "edge: a live stream of this model answers after %u frames, it has %llu",
+                  stream->live->timing().first, static_cast<unsigned long long>(stream->pushed));
+  }
   if (const asma_edge_code code = check_prepares(stream, error)) return code;
   if (stream->pushed == 0)
     return refuse(error, ASMA_EDGE_NO_FRAME, "edge: at least one frame must be pushed before a prediction");
@@ -196,6 +290,7 @@ int asma_edge_predict(asma_edge_stream* stream, float* probabilities, float* log
 int asma_edge_predict_clip(asma_edge_stream* stream, const float* xyz, const uint32_t* present, size_t frames,
                            float* probabilities, float* logits, asma_edge_error* error) {
   if (!stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: stream must not be NULL");
+  if (const asma_edge_code code = check_kind(stream, false, "asma_edge_predict_clip", error)) return code;
   if (const asma_edge_code code = check_prepares(stream, error)) return code;
   if (frames == 0 || frames > UINT32_MAX)
     return refuse(error, frames ? ASMA_EDGE_TOO_LARGE : ASMA_EDGE_NO_FRAME,
@@ -214,12 +309,10 @@ int asma_edge_predict_clip(asma_edge_stream* stream, const float* xyz, const uin
 int asma_edge_predict_prepared(asma_edge_stream* stream, const float* x, float* probabilities, float* logits,
                                asma_edge_error* error) {
   if (!stream || !x) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: stream and x must not be NULL");
+  if (const asma_edge_code code = check_kind(stream, false, "asma_edge_predict_prepared", error)) return code;
   const FileHeader& h = header_of(stream);
   const std::size_t C = h.channels, T = h.frames, V = h.joints, M = h.persons;
-  const std::uint64_t broken = first_broken(x, C * T * V * M);
-  if (broken < C * T * V * M)
-    return refuse(error, ASMA_EDGE_NOT_FINITE, "edge: x must be finite, got %g at place %llu of (%zu, %zu, %zu, %zu)",
-                  static_cast<double>(x[broken]), static_cast<unsigned long long>(broken), C, T, V, M);
+  if (const asma_edge_code code = check_prepared(stream, x, T, error)) return code;
   for (std::size_t m = 0; m < M; ++m)
     for (std::size_t t = 0; t < T; ++t)
       for (std::size_t v = 0; v < V; ++v)

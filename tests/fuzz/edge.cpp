@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kSize = 16, kChecksum = 12, kHeader = 128;
 constexpr std::uint64_t kLargest = 1 << 18;  // bytes of a stream that is still run: a large one only takes long
+constexpr std::size_t kLiveFrames = 40;      // some more than most seeds take for a full answer
 
 void need(bool truth, const char* rule) {
   if (truth) return;
@@ -31,43 +32,107 @@ void check(int code, const asma_edge_error& error) {
   need(std::memchr(error.sentence, 0, sizeof(error.sentence)) != nullptr, "a sentence without an end");
 }
 
+// Two streams of a model, one that takes windows and a live one, with an input's bytes as their coordinates.
+struct Run {
+  const asma_edge_model* model;
+  const std::uint8_t* data;
+  std::size_t size;
+  asma_edge_description is;
+  std::size_t frame, prepared;
+  // In memory no longer than promised, so that the address sanitizer sees every step over an end.
+  Floats xyz, x, probabilities, logits;
+  asma_edge_error error;
+
+  Run(const asma_edge_model* model_, const std::uint8_t* data_, std::size_t size_, const asma_edge_description& is_)
+      : model(model_),
+        data(data_),
+        size(size_),
+        is(is_),
+        frame(std::size_t{is.persons} * is.joints * 3),
+        prepared(std::size_t{is.channels} * is.frames * is.joints * is.persons),
+        xyz(frame),
+        x(prepared),
+        probabilities(is.classes),
+        logits(is.classes) {}
+
+  void fill(float* to, std::size_t count, std::size_t skip) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::uint8_t bytes[4];
+      for (std::size_t j = 0; j < 4; ++j) bytes[j] = data[(skip + 4 * i + j) % size];
+      std::memcpy(to + i, bytes, 4);
+    }
+  }
+
+  void answered(int code) {
+    check(code, error);
+    for (std::uint32_t i = 0; code == ASMA_EDGE_OK && i < is.classes; ++i)
+      need(std::isfinite(logits.at[i]) && probabilities.at[i] >= 0 && probabilities.at[i] <= 1.00001f, "an answer");
+  }
+
+  void windows() {
+    asma_edge_stream* stream;
+    const int started = asma_edge_start(model, 1 + size % 7, &stream, &error);
+    check(started, error);
+    if (started) return;
+    for (std::size_t t = 0; t < 9; ++t) {
+      fill(xyz.at, frame, t * 13);
+      check(asma_edge_push(stream, xyz.at, data[t % size], &error), error);
+    }
+    answered(asma_edge_predict(stream, probabilities.at, logits.at, &error));
+    answered(asma_edge_predict_clip(stream, xyz.at, nullptr, 1, probabilities.at, logits.at, &error));
+    fill_prepared(prepared, 5);
+    answered(asma_edge_predict_prepared(stream, x.at, probabilities.at, logits.at, &error));
+    asma_edge_stop(stream);
+  }
+
+  void live() {
+    asma_edge_live_description of;
+    const std::uint32_t window = 1 + size % 7;
+    asma_edge_describe_live(model, window, &of);
+    need(of.first <= of.full && of.stride > 0, "how a live stream stands in time");
+    if (of.stream_bytes > kLargest) return;
+    asma_edge_stream* stream;
+    const int started = asma_edge_start_live(model, window, &stream, &error);
+    check(started, error);
+    if (started) return;
+    const bool prepares = is.prepares != 0;
+    std::size_t taken = 0;
+    for (std::size_t t = 0; t < kLiveFrames; ++t) {
+      fill(xyz.at, frame, t * 13);
+      fill_prepared(prepared / is.frames, t * 7);
+      // Some frames without anybody, many in a row, so that persons come and go.
+      const std::uint32_t present = t % 24 < 12 ? data[t % size] : 0;
+      const int code =
+          prepares ? asma_edge_push(stream, xyz.at, present, &error) : asma_edge_push_prepared(stream, x.at, &error);
+      check(code, error);
+      taken += code == ASMA_EDGE_OK;
+      const int said = asma_edge_predict(stream, probabilities.at, logits.at, &error);
+      answered(said);
+      need((said == ASMA_EDGE_NO_FRAME) == (taken < of.first), "an answer too early or too late");
+      if (t == kLiveFrames / 2 && size % 2) {
+        asma_edge_reset(stream);
+        taken = 0;
+      }
+    }
+    asma_edge_stop(stream);
+  }
+
+ private:
+  void fill_prepared(std::size_t count, std::size_t skip) {
+    fill(x.at, count, skip);
+    for (std::size_t i = 0; i < count; ++i) x.at[i] = std::isfinite(x.at[i]) ? x.at[i] : 1.0f;
+  }
+};
+
 void run(const asma_edge_model* model, const std::uint8_t* data, std::size_t size) {
   asma_edge_description is;
   asma_edge_describe(model, &is);
   for (std::uint32_t i = 0; i < is.classes; ++i) need(std::strlen(asma_edge_class(model, i)) < size, "a name");
   for (std::uint32_t i = 0; i < is.joints; ++i) need(std::strlen(asma_edge_joint(model, i)) < size, "a name");
   if (is.stream_bytes > kLargest) return;
-  asma_edge_error error;
-  asma_edge_stream* stream;
-  const int started = asma_edge_start(model, 1 + size % 7, &stream, &error);
-  check(started, error);
-  if (started) return;
-  const std::size_t frame = std::size_t{is.persons} * is.joints * 3;
-  const std::size_t prepared = std::size_t{is.channels} * is.frames * is.joints * is.persons;
-  // In memory no longer than promised, so that the address sanitizer sees every step over an end.
-  Floats xyz(frame), x(prepared), probabilities(is.classes), logits(is.classes);
-  const auto fill = [&](float* to, std::size_t count, std::size_t skip) {
-    for (std::size_t i = 0; i < count; ++i) {
-      std::uint8_t bytes[4];
-      for (std::size_t j = 0; j < 4; ++j) bytes[j] = data[(skip + 4 * i + j) % size];
-      std::memcpy(to + i, bytes, 4);
-    }
-  };
-  for (std::size_t t = 0; t < 9; ++t) {
-    fill(xyz.at, frame, t * 13);
-    check(asma_edge_push(stream, xyz.at, data[t % size], &error), error);
-  }
-  const auto answered = [&](int code) {
-    check(code, error);
-    for (std::uint32_t i = 0; code == ASMA_EDGE_OK && i < is.classes; ++i)
-      need(std::isfinite(logits.at[i]) && probabilities.at[i] >= 0 && probabilities.at[i] <= 1.00001f, "an answer");
-  };
-  answered(asma_edge_predict(stream, probabilities.at, logits.at, &error));
-  answered(asma_edge_predict_clip(stream, xyz.at, nullptr, 1, probabilities.at, logits.at, &error));
-  fill(x.at, prepared, 5);
-  for (std::size_t i = 0; i < prepared; ++i) x.at[i] = std::isfinite(x.at[i]) ? x.at[i] : 1.0f;
-  answered(asma_edge_predict_prepared(stream, x.at, probabilities.at, logits.at, &error));
-  asma_edge_stop(stream);
+  Run streams(model, data, size, is);
+  streams.windows();
+  streams.live();
 }
 
 void open(const std::uint8_t* bytes, std::size_t size) {

@@ -33,7 +33,7 @@ def seeds() -> dict[str, bytes]:
 def build(folder: Path, clang: str) -> Path:
     """The engine in one program, its network for one instruction set: what bounds are does not depend on it."""
     edge = ROOT / "csrc/edge"
-    names = ("checksum", "file", "model", "network", "network_size", "prepare", "stream")
+    names = ("checksum", "file", "live", "live_stream", "model", "network", "network_size", "prepare", "stream")
     sources = [Path(__file__).with_suffix(".cpp"), ROOT / "csrc/cpu/isa.cpp", *(edge / f"{name}.cpp" for name in names)]
     flags = ["-DASMA_GENERIC_ONLY", "-DASMA_ISA=generic", "-DASMA_NO_HALF", "-Wno-align-mismatch"]
     return linked(sources, folder / "edge", clang, *flags)
