@@ -28,25 +28,41 @@ Isa detect() {
   return best;
 }
 
+// A constant of its own would need a guard of C++'s runtime, which the edge engine does without.
+template <class Find> int remembered(std::atomic<int>* known, const Find& find) {
+  int found = known->load(std::memory_order_relaxed);
+  if (found < 0) known->store(found = static_cast<int>(find()), std::memory_order_relaxed);
+  return found;
+}
+
+#if defined(__x86_64__)
+// Whether instructions may be taken that only some processors of the level avx512 have.
+bool has_more() {
+  const char* wanted = std::getenv("ASMA_ISA");
+  return isa() == Isa::avx512 && (!wanted || std::strcmp(wanted, kNames[static_cast<int>(Isa::avx512)]) != 0);
+}
+#endif
+
 }  // namespace
 
 Isa isa() {
-  // A constant of its own would need a guard of C++'s runtime, which the edge engine does without.
   static std::atomic<int> known{-1};
-  int level = known.load(std::memory_order_relaxed);
-  if (level < 0) known.store(level = static_cast<int>(detect()), std::memory_order_relaxed);
-  return static_cast<Isa>(level);
+  return static_cast<Isa>(remembered(&known, detect));
 }
 
-bool multiplies_bf16() {
 #if defined(__x86_64__)
-  const char* wanted = std::getenv("ASMA_ISA");
-  static const bool allowed = !wanted || std::strcmp(wanted, kNames[static_cast<int>(Isa::avx512)]) != 0;
-  return allowed && isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
+bool multiplies_bf16() {
+  static std::atomic<int> known{-1};
+  return remembered(&known, [] { return has_more() && __builtin_cpu_supports("avx512bf16"); });
 }
+bool fuses_integer_pairs() {
+  static std::atomic<int> known{-1};
+  return remembered(&known, [] { return has_more() && __builtin_cpu_supports("avx512vnni"); });
+}
+#else
+bool multiplies_bf16() { return false; }
+bool fuses_integer_pairs() { return false; }
+#endif
 
 const char* isa_name() {
 #if defined(__aarch64__)

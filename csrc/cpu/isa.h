@@ -10,8 +10,10 @@ enum class Isa { generic = 0, avx2 = 1, avx512 = 2 };
 Isa isa();
 const char* isa_name();
 // Whether kernels of the level avx512 may multiply bfloat16 by the instruction that only some of its processors have
-// (AVX512_BF16); ASMA_ISA=avx512 says no.
+// (AVX512_BF16), and whether they may add up products of int16 numbers in one instruction (AVX512_VNNI);
+// ASMA_ISA=avx512 says no to both.
 bool multiplies_bf16();
+bool fuses_integer_pairs();
 
 }  // namespace asma
 
