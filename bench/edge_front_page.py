@@ -51,9 +51,9 @@ def markdown(results: Found) -> str:
         "",
         f"`{results['command']}`, {results['date']}; torch {results['facts']['torch']}. Milliseconds of the "
         "processor's time for one prepared clip by the edge engine on one thread, float32, medians of designs side by "
-        f"side. Accuracy on the test clips in percent after {results['steps']} steps of distillation with labels, on one "
-        "teacher of each set; where it says so, the mean over the student's seeds. In bold: on the front, nothing that "
-        "is faster is as accurate.",
+        f"side. Accuracy on the test clips in percent after {results['steps']} steps of distillation with labels, on "
+        "one teacher of each set; where it says so, the mean over the student's seeds. In bold: on the front, nothing "
+        "that is faster is as accurate.",
         "",
         f"| design | preset | {' | '.join(f'{place} %, ms' for place in places)} | parameters | file, kB |",
         "|---|---|" + "---|" * (len(places) + 2),

@@ -45,8 +45,8 @@ class StudentConfig:
         default=AUTO, metadata=LATER | {"before": NARROW}
     )
     """base, small, nano: presets, measured in docs/edge.md. narrow: the teacher's own blocks, strides and kernel, at
-    the largest even share of the widths that is small enough. auto: the first of base, small, nano and narrow that is small
-    enough; narrow where channels, strides or kernel are given."""
+    the largest even share of the widths that is small enough. auto: the first of base, small, nano and narrow that is
+    small enough; narrow where channels, strides or kernel are given."""
     channels: tuple[int, ...] = ()
     """Channels of the student's blocks; empty for those of `student`."""
     strides: tuple[int, ...] = field(default=(), metadata=LATER)
