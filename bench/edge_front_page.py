@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from asma.plots import FAINT, MARKERS, MUTED, PALETTE
 from asma.student import STUDENTS
 
 Found = dict[str, Any]
-PRESET_COLOURS = {"nano": "#0072b2", "small": "#009e73", "base": "#d55e00"}
 
 
 def mean(values: list[float]) -> float:
@@ -106,7 +106,7 @@ def _range(values: list[int]) -> str:
 
 
 def chart(results: Found, path: Path) -> None:
-    """Accuracy over milliseconds, a panel for each set; the front as a line."""
+    """Accuracy over milliseconds, a panel for each set; the front as a line, the teacher's accuracy as another."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -114,38 +114,46 @@ def chart(results: Found, path: Path) -> None:
 
     places = list(results["teachers"])
     figure, panels = pyplot.subplots(
-        1, len(places), figsize=(4.6 * len(places), 4.6), layout="constrained", squeeze=False
+        1, len(places), figsize=(4.4 * len(places), 5), layout="constrained", squeeze=False
     )
     for axes, place in zip(panels[0], places, strict=True):
         teacher, points = results["teachers"][place], points_of(results, place)
         line = [points[name] for name in front(points)]
-        axes.step(*zip(*line, strict=True), where="post", color="#b9c2cc", linewidth=2, zorder=1)
-        for name, (milliseconds, accuracy) in points.items():
-            design = results["designs"][name]
-            preset = preset_of(design)
-            colour = PRESET_COLOURS.get(preset, "#5f6b7a")
-            axes.scatter(milliseconds, 100 * accuracy, s=70 if preset else 28, color=colour, zorder=3)
-            said = f"{preset}\n" if preset else ""
-            label = said + ("teacher's blocks" if name == "narrow" else "-".join(map(str, design["channels"])))
-            axes.annotate(
-                label, (milliseconds, 100 * accuracy), (0, -6), textcoords="offset points", ha="center", va="top",
-                fontsize=8 if preset else 6.5, color=colour, zorder=2,
-            )  # fmt: skip
-            spread = [100 * each for each in design["students"][place]["top1"]]
-            axes.plot([milliseconds] * 2, [min(spread), max(spread)], color=colour, linewidth=1)
-        axes.scatter(teacher["engine_ms"], 100 * teacher["top1"], marker="*", s=110, color="#1f2933", zorder=3)
+        axes.step([x for x, _ in line], [100 * y for _, y in line], where="post", color=FAINT, linewidth=2, zorder=1)
+        axes.axhline(100 * teacher["top1"], color=MUTED, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
-            "teacher", (teacher["engine_ms"], 100 * teacher["top1"]), (0, -9), textcoords="offset points", ha="center",
-            va="top", fontsize=8,
+            f"teacher, {teacher['engine_ms']:.2f} ms", (1, 100 * teacher["top1"]), (0, 3), ha="right", va="bottom",
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=8, color=MUTED,
         )  # fmt: skip
+        for number, (name, design) in enumerate(results["designs"].items()):
+            if name not in points:
+                continue
+            preset, colour = preset_of(design), PALETTE[number % len(PALETTE)]
+            milliseconds, accuracy = points[name][0], 100 * points[name][1]
+            said = "the teacher's blocks, narrowed" if name == "narrow" else name
+            marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]  # no pair of both comes twice
+            axes.scatter(
+                milliseconds, accuracy, s=110 if preset else 45, color=colour, zorder=3, marker=marker,
+                label=f"{said} ({preset})" if preset else said,
+            )  # fmt: skip
+            seeds = [100 * each for each in design["students"][place]["top1"]]
+            axes.plot([milliseconds] * 2, [min(seeds), max(seeds)], color=colour, linewidth=1.5, zorder=2)
+            if preset:
+                place_of_text = (milliseconds, accuracy), (0, -9)
+                axes.annotate(preset, *place_of_text, textcoords="offset points", ha="center", va="top", fontsize=9)
         axes.set_xscale("log")
         axes.margins(x=0.12, y=0.14)
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.set_title(f"{place} ({teacher['clips']} test clips)", fontsize=10)
-        axes.set_xlabel(f"ms of one thread for {teacher['frames']} frames of {teacher['joints']} joints (log scale)")
+        axes.set_xlabel(f"ms for {teacher['frames']} frames of {teacher['joints']} joints (log scale)")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0][0].set_ylabel("accuracy, %")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False, title_fontsize=8,
+        title="channels / strides / taps of the blocks; the grey line is the front",
+    )  # fmt: skip
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
