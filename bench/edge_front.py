@@ -47,14 +47,10 @@ SEARCHED = (
     Sizes((16, 32), (4, 2), 9),
     Sizes((16, 32, 64), (4, 2, 1), 7),
     Sizes((8, 16), (4, 2), 9),
-    Sizes((32, 64), (4, 2), 7),
-    Sizes((16, 32, 64), (2, 2, 2), 5),
 )
 LOSSES: dict[str, tuple[dict[str, float], bool]] = {
     "labels, logits, features, relations": ({"relation": 10.0}, True),
     "logits, features, without labels": ({}, False),
-    "labels, logits": ({"feature": 0.0}, True),
-    "logits, features, relations, without labels": ({"relation": 10.0}, False),
 }
 """Name -> changes of the default weights, and whether labels are there; of the base preset."""
 DEFAULT = "labels, logits, features (default)"

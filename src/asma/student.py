@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 STUDENTS = {
     "base": Sizes((16, 32, 48), (2, 2, 2), 9),
     "small": Sizes((16, 32, 48), (4, 2, 1), 9),
-    "nano": Sizes((8, 16, 32), (4, 2, 1), 9),
+    "nano": Sizes((16, 32), (4, 2), 9),
 }
 """The largest first. Chosen by what `python -m bench.edge_front` measured, docs/edge.md."""
 
