@@ -34,7 +34,7 @@ from asma.scores import score  # noqa: E402
 from asma.student import STUDENTS, Sizes  # noqa: E402
 
 from . import machine  # noqa: E402
-from .edge import Work, side_by_side  # noqa: E402
+from .edge import NEAR, Work, side_by_side  # noqa: E402
 from .edge_front_page import chart, markdown, preset_of  # noqa: E402
 
 NARROW = "narrow"
@@ -155,8 +155,8 @@ def milliseconds(
         works["eager_ms"][name] = lambda model=model: model(x)
         with torch.inference_mode():
             away = float((torch.from_numpy(works["engine_ms"][name]()) - model(x)[0]).abs().max())
-        if not away < 1e-4 * (1 + float(model(x).abs().max())):
-            raise SystemExit(f"bench.edge_front: {name} must agree with eager, it differs by {away:g}")
+        if not away < NEAR:
+            raise SystemExit(f"bench.edge_front: {name} must agree with eager to {NEAR:g}, it differs by {away:g}")
     with torch.inference_mode():
         times = {
             kind: side_by_side(each, rounds if kind == "engine_ms" else max(rounds // 10, 5), time.process_time)

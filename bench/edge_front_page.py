@@ -122,7 +122,7 @@ def chart(results: Found, path: Path) -> None:
         axes.step([x for x, _ in line], [100 * y for _, y in line], where="post", color=FAINT, linewidth=2, zorder=1)
         axes.axhline(100 * teacher["top1"], color=MUTED, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
-            f"teacher, {teacher['engine_ms']:.2f} ms", (1, 100 * teacher["top1"]), (0, 3), ha="right", va="bottom",
+            f"teacher, {teacher['engine_ms']:.2f} ms", (0, 100 * teacher["top1"]), (4, 3), ha="left", va="bottom",
             xycoords=axes.get_yaxis_transform(), textcoords="offset points", fontsize=8, color=MUTED,
         )  # fmt: skip
         for number, (name, design) in enumerate(results["designs"].items()):
