@@ -83,7 +83,7 @@ def test_sizes_of_its_own_replace_those_of_the_student() -> None:
     big = large_teacher("cpu", "utd20", 27)
     for given, wanted in (
         ({"student": "nano", "kernel": 5}, STUDENTS["nano"]._replace(kernel=5)),
-        ({"student": "nano", "strides": (2, 2, 1)}, STUDENTS["nano"]._replace(strides=(2, 2, 1))),
+        ({"student": "nano", "strides": (2, 2)}, STUDENTS["nano"]._replace(strides=(2, 2))),
         ({"channels": (8,), "strides": (4,), "kernel": 3}, Sizes((8,), (4,), 3)),
         ({"channels": (4, 8, 8, 8), "strides": (2, 1, 2, 1)}, Sizes((4, 8, 8, 8), (2, 1, 2, 1), 9)),
     ):
