@@ -129,7 +129,7 @@ def train(places: list[Place], seeds: int) -> tuple[dict[str, Any], dict[str, di
                 print(f"{place.name}: {error}", flush=True)
                 continue
             models[name][place.name] = first
-            others = range(1, seeds if preset_of(designs[name]) else 1)
+            others = range(1, seeds if preset_of(designs[name]) or name == NARROW else 1)
             top1 = [place.top1(first), *(place.top1(place.student(sizes, seed)) for seed in others)]
             designs[name]["students"][place.name] = place.found(first) | {"top1": top1}
     return designs, models
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--teacher", nargs="+", required=True, metavar="NAME=FOLDER", help="what the plot calls it")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the students' runs")
     parser.add_argument("--steps", type=int, default=600, help="of each distillation, default 600")
-    parser.add_argument("--seeds", type=int, default=3, help="students of a preset, default 3; other designs get one")
+    parser.add_argument("--seeds", type=int, default=3, help="students of a preset and of narrow, default 3; else one")
     parser.add_argument("--rounds", type=int, default=300, help="calls of each student, default 300")
     parser.add_argument("--out", type=Path, help="results file, default bench/results/<device>-edge-front.json")
     options = parser.parse_args()

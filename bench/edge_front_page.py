@@ -153,7 +153,7 @@ def chart(results: Found, path: Path) -> None:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False, title_fontsize=8,
-        title="channels / strides / taps of the blocks; the grey line is the front",
+        title="channels / strides / taps of the blocks; the grey line is the front, upright ones are seeds",
     )  # fmt: skip
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
