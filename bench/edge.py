@@ -40,22 +40,22 @@ from asma.folded import fold  # noqa: E402
 from asma.models import Encoder  # noqa: E402
 from asma.models.alignment import Alignment  # noqa: E402
 from asma.onnx_file import onnx_bytes  # noqa: E402
+from asma.student import STUDENTS  # noqa: E402
 from asma_kernels import Skeleton  # noqa: E402
 
 from . import edge_live, machine  # noqa: E402
 
 CLASSES = 60
 DATA = DataConfig(frames=50, persons=2)
-STUDENT = (8, 8, 8, 8, 16, 16, 16, 24, 24, 96)
-"""Channels of the student, the teacher's ten blocks at a third of the width."""
+TEACHER = EncoderConfig(dropout=0.0)
+STUDENT = EncoderConfig(**STUDENTS["base"]._asdict(), dropout=0.0)
 NEAR = 1e-4
 Work = Callable[[], Any]
 
 
-def classifier(channels: tuple[int, ...], encoders: int) -> Classifier:
+def classifier(config: EncoderConfig, encoders: int) -> Classifier:
     """With statistics as of trained norms; NTU RGB+D's 25 joints and 60 classes."""
     torch.manual_seed(0)
-    config = EncoderConfig(channels=channels, dropout=0.0)
     parts = [Encoder(config, Skeleton.builtin("ntu25")) for _ in range(encoders)]
     alignment = Alignment(parts[0].features) if encoders == 2 else None
     head = nn.Linear(alignment.features if alignment else parts[0].features, CLASSES)
@@ -188,7 +188,7 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
     static = build(ROOT / "build" / "edge")
     shared = build(ROOT / "build" / "edge-shared", "-DBUILD_SHARED_LIBS=ON")
     engine = Engine(shared / "csrc/edge/libasma_edge.so")
-    student, teacher = classifier(STUDENT, 1), classifier(EncoderConfig().channels, 2)
+    student, teacher = classifier(STUDENT, 1), classifier(TEACHER, 2)
     x = torch.randn(1, 3, DATA.frames, 25, DATA.persons)
     alone = x.clone()
     alone[..., 1] = 0
@@ -231,8 +231,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         f"# The edge engine on {results['facts']['device']}",
         "",
-        f"`{results['command']}`, {results['date']}. A student of {found['parameters']['student']:,} parameters, "
-        "batch 1, T = 50, 25 joints, two persons, one thread, float32; medians, runtimes side by side. "
+        f"`{results['command']}`, {results['date']}. The student `base`, {found['parameters']['student']:,} "
+        "parameters, batch 1, T = 50, 25 joints, two persons, one thread, float32; medians, runtimes side by side. "
         f"Others kept the processors {100 * found['busy_before']:.0f} % busy, which counts in the time on the wall and "
         "not in that of the processor: the verdicts are by the latter, but for the start of processes.",
         "",

@@ -120,10 +120,12 @@ def test_distill_and_predict(teacher: Path, tmp_path: Path, capsys: pytest.Captu
     assert main(["distill", str(teacher), "--out", student, "--share", "0.08", *options]) == 0
     said = capsys.readouterr().out
     sizes = [int(size.replace(",", "")) for size in re.findall(r"\(([\d,]+) parameters\)", said)]
-    assert sizes[1] <= 0.08 * sizes[0] and said.count("accuracy") == 2
+    assert sizes[1] <= 0.08 * sizes[0] and said.count("accuracy") == 2 and "student narrow (" in said
     assert main(["distill", str(teacher), "--out", student, "--resume"]) == 0
     assert capsys.readouterr().out == said
     assert "holds a run already" in complaint(capsys, "distill", str(teacher), "--out", student, *options)
+    too_large = complaint(capsys, "distill", str(teacher), "--out", str(tmp_path / "base"), "--student", "base")
+    assert "a student must have at most 8.6 %" in too_large and not (tmp_path / "base").exists()
     for model in (student, str(teacher)):
         assert main(["predict", model, CLIPS, "--clip", "0"]) == 0
         lines = capsys.readouterr().out.splitlines()

@@ -17,6 +17,7 @@ from asma.data import builtin_clips, open_clips
 from asma.edge_file import edge_bytes
 from asma.predict import predict, predict_of_set
 from asma.prepare import prepare
+from asma.student import STUDENTS
 from asma_kernels import Skeleton
 
 NTU, UTD = Skeleton.builtin("ntu25"), Skeleton.builtin("utd20")
@@ -65,6 +66,10 @@ SHAPES = {
     "one joint pair": lambda: student(Skeleton.from_edges([(0, 1)]), (6,), (2,), frames(13)),
     "one class": lambda: student(UTD, classes=1),
     "PSTL's": lambda: student(NTU, (8, 8, 8, 8, 16, 16, 16, 24, 24, 80), (1, 1, 1, 1, 2, 1, 1, 2, 1, 1), frames(50)),
+    **{
+        name: lambda own=own: student(NTU, own.channels, own.strides, frames(50, persons=2), kernel=own.kernel)
+        for name, own in STUDENTS.items()
+    },
     **{f"teacher, {mode}": lambda mode=mode: student(UTD, encoders=2, mode=mode, segments=2) for mode in MODES},
 }  # fmt: skip
 

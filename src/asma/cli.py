@@ -38,6 +38,7 @@ from .prepare import Split, open_split
 from .pretrain import pretrain
 from .results import markdown
 from .scores import Scores, score
+from .student import student_sizes
 from .table.command import run_table
 from .table.config import TableConfig
 
@@ -286,7 +287,8 @@ def run_distill(options: Distill) -> None:
     split = open_split(teacher.data)
     labels = split.train.label if options.labels else None
     student = distill(teacher, split.train_x, options.config, options.out, options.resume, labels)
-    for name, model in (("teacher", teacher), ("student", student)):
+    which, _ = student_sizes(teacher, options.config)
+    for name, model in (("teacher", teacher), (f"student {which}", student)):
         with evaluation_mode(model):
             scores = score(model(split.test_x).softmax(dim=1), split.test.label)
         say_scores(f"{name} ({count_parameters(model):,} parameters)", split, scores, "accuracy")

@@ -17,7 +17,7 @@ PAPER_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
 
 
 LATER = {"later": True}
-"""Of an option that files of earlier versions lack: it then has its default."""
+"""Of an option that files of earlier versions lack: it then has its default, or what its metadata calls `before`."""
 
 
 def need(condition: bool, rule: str, found: object) -> None:

@@ -38,6 +38,8 @@ def from_dict(cls: type[T], values: object, where: str = "config") -> T:
     for key, option in known.items():
         there = key in values or "later" in option.metadata
         need(there, f"{where} must have the key {key}", ", ".join(map(str, values)) or "none")
+    before = {key: option.metadata["before"] for key, option in known.items() if "before" in option.metadata}
+    values = before | values
     try:
         return cls(**{key: _typed(hints[key], value, f"{where}.{key}") for key, value in values.items()})
     except ValueError as error:

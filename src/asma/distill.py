@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,34 +12,27 @@ from torch.nn import functional as F
 
 from .checkpoint import checksum
 from .classifier import CLASSIFIER_FILE, Classifier, count_parameters, save_classifier
-from .config import need
+from .config import LATER, need
 from .config_file import to_dict
 from .data.feed import Feed, Rows
 from .determinism import deterministic
 from .evaluate import evaluation_mode
 from .extras import extra
-from .models import Encoder
 from .pretrain import START_CLIPS, usable_device
+from .student import StudentConfig, make_student, student_sizes
 from .supervised import UNLABELLED, SupervisedConfig, SupervisedRun, checked_clips, checked_labels, examined
 
-__all__ = ["DistillConfig", "distill", "make_student"]
+__all__ = ["DistillConfig", "distill", "relation_loss"]
 
 KIND = "distillation checkpoint"
-LARGEST_SHARE = 0.086
-"""The paper's student has 91.4 % fewer parameters than its teacher."""
-CHANNEL_STEP = 4
 SMALLEST_DEVIATION = 1e-3
 
 
 @dataclass(frozen=True)
-class DistillConfig(SupervisedConfig):
-    """The student and its loss: ce * cross entropy + kl * T^2 KL(teacher, student) + feature * feature alignment."""
+class DistillConfig(SupervisedConfig, StudentConfig):
+    """The student and its loss: ce * cross entropy + kl * T^2 KL(teacher, student) + feature * feature alignment +
+    relation * difference of the similarities between clips."""
 
-    channels: tuple[int, ...] = ()
-    """Channels of the student's blocks, as many as the teacher's; empty for the widest even shrinking of the teacher's
-    that is small enough."""
-    share: float = LARGEST_SHARE
-    """Of the teacher's parameters, that the student may have at most."""
     temperature: float = 4.0
     """T, by which both models' logits are divided in the KL divergence."""
     ce: float = 1.0
@@ -49,66 +42,53 @@ class DistillConfig(SupervisedConfig):
     feature: float = 1.0
     """Weight of the mean squared error between the student's features, mapped linearly, and the teacher's, standardised
     over the training clips."""
+    relation: float = field(default=0.0, metadata=LATER)
+    """Weight of the difference between the student's and the teacher's similarities of the clips of a batch
+    (`relation_loss`); 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        need(all(width >= 1 for width in self.channels), "channels must be positive", self.channels)
-        need(0 < self.share <= LARGEST_SHARE, f"share must be in (0, {LARGEST_SHARE}]", self.share)
+        SupervisedConfig.__post_init__(self)
+        StudentConfig.__post_init__(self)
         need(self.temperature > 0, "temperature must be positive", self.temperature)
-        weights = {"ce": self.ce, "kl": self.kl, "feature": self.feature}
-        need(min(weights.values()) >= 0, "ce, kl and feature must be at least 0", weights)
+        weights = {"ce": self.ce, "kl": self.kl, "feature": self.feature, "relation": self.relation}
+        need(min(weights.values()) >= 0, "ce, kl, feature and relation must be at least 0", weights)
         need(
-            self.kl + self.feature > 0, "kl or feature must be positive, or nothing is learnt from the teacher", weights
+            self.kl + self.feature + self.relation > 0,
+            "kl, feature or relation must be positive, or nothing is learnt from the teacher",
+            weights,
         )
 
 
-def make_student(teacher: Classifier, config: DistillConfig) -> Classifier:
-    """An untrained student of at most `config.share` of the teacher's parameters, counted in both as they are.
+def relation_loss(features: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """How differently two models see which clips are alike: the mean over clips of |g - g'|^2, where g are a clip's
+    inner products with all clips of the batch, scaled to length 1.
 
-    The student has the blocks, strides, kernels and readout of the teacher's encoders, but one encoder, no dropout and
-    fewer channels. It draws from torch's global random state.
+    Neither size nor scale of the features counts, so they need no mapping.
 
-    Raises:
-        ValueError: the channels make it too large, or no number of channels makes it small enough.
+    Args:
+        features: (N, D), the student's; N at least 1, any D.
+        wanted: (N, D'), the teacher's; has no gradient.
+
+    Returns:
+        A float32 number (float64 where both are), between 0 and 4; on their device, also under autocast; with a
+        gradient in `features`. Deterministic on the CPU.
+
+    Source: Tung and Mori, ICCV 2019, arXiv 1907.09682, equations 2 to 4, times N: their weight of 3000 at N = 64 is 47.
+
+    >>> clips = torch.eye(3)
+    >>> float(relation_loss(2 * clips, clips)), float(relation_loss(clips, clips.flip(0)))
+    (0.0, 0.0)
+    >>> float(relation_loss(clips, torch.tensor([[1.0], [0.0], [0.0]]))) > 0.5
+    True
     """
-    whole = count_parameters(teacher)
-    most = int(config.share * whole)
-    encoder = teacher.first_encoder.config
-    limit = (
-        f"distill: a student must have at most {100 * config.share:g} % of the teacher's {whole:,} parameters, {most:,}"
-    )
-    if config.channels:
-        need(
-            len(config.channels) == len(encoder.channels),
-            f"distill: channels must be {len(encoder.channels)} numbers, one a block of the teacher",
-            config.channels,
-        )
-        student = _student(teacher, config.channels)
-        found = count_parameters(student)
-        need(found <= most, limit, f"{found:,} with channels {config.channels}")
-        return student
-    widths = sorted({_narrowed(encoder.channels, part / 64) for part in range(1, 65)}, key=sum)
-    # Parameters grow with the width, so the widest that fits is found by halving.
-    low, high = 0, len(widths)
-    while low < high:
-        middle = (low + high) // 2
-        if count_parameters(_student(teacher, widths[middle])) <= most:
-            low = middle + 1
-        else:
-            high = middle
-    need(low > 0, limit, f"{count_parameters(_student(teacher, widths[0])):,} with the narrowest blocks, {widths[0]}")
-    return _student(teacher, widths[low - 1])
+    with torch.autocast(features.device.type, enabled=False):
+        return (_similarities(features) - _similarities(wanted.detach())).square().sum(dim=1).mean()
 
 
-def _narrowed(channels: tuple[int, ...], part: float) -> tuple[int, ...]:
-    return tuple(max(CHANNEL_STEP, CHANNEL_STEP * round(width * part / CHANNEL_STEP)) for width in channels)
-
-
-def _student(teacher: Classifier, channels: tuple[int, ...]) -> Classifier:
-    config = replace(teacher.first_encoder.config, channels=channels, dropout=0.0)
-    encoder = Encoder(config, teacher.skeleton)
-    head = nn.Linear(encoder.features, len(teacher.classes))
-    return Classifier([encoder], None, head, teacher.classes, teacher.data)
+def _similarities(features: torch.Tensor) -> torch.Tensor:
+    """(N, D) -> (N, N), rows of length 1."""
+    x = features.to(torch.promote_types(features.dtype, torch.float32))
+    return F.normalize(x @ x.T, dim=1)
 
 
 def distill(
@@ -135,8 +115,8 @@ def distill(
     Returns:
         The student, in evaluation mode.
 
-    Source: Hinton et al., arXiv 1503.02531 (temperature), Romero et al., arXiv 1412.6550 (features), ASMa, arXiv
-    2602.06251 (the size).
+    Source: Hinton et al., arXiv 1503.02531 (temperature), Romero et al., arXiv 1412.6550 (features), Tung and
+    Mori, arXiv 1907.09682 (relations), ASMa, arXiv 2602.06251 (the size).
 
     Deterministic on the CPU in float32, also across a resume; leaves torch's global random state alone.
 
@@ -172,8 +152,10 @@ def distill(
         finally:
             teacher.to(home)
     student = student.cpu().eval()
+    name, sizes = student_sizes(teacher, config)
     notes = {
         "distillation": to_dict(config),
+        "student": {"name": name, **sizes._asdict()},
         "steps": run.step,
         "parameters": count_parameters(student),
         "teacher_parameters": count_parameters(teacher),
@@ -214,6 +196,9 @@ class _Losses:
             "feature": F.mse_loss(self.mapping(features).float(), (wanted.float() - self.mean) / self.deviation),
         }
         loss = config.kl * found["kl"] + config.feature * found["feature"]
+        if config.relation:
+            found["relation"] = relation_loss(features, wanted)
+            loss = loss + config.relation * found["relation"]
         if self.labelled:
             labels = self.labels[rows]
             # Not the mean over the labelled clips: a batch may have none.
