@@ -1,4 +1,4 @@
-"""`python -m bench.edge`: one student in every runtime, one thread, float32; writes bench/results/<device>-edge.*.
+"""`python -m bench.edge`: one student in every runtime, one thread; writes bench/results/<device>-edge.*.
 
 python -m bench.edge                 builds the engine into build/edge first
 python -m bench.edge --rounds 200    more rounds of all runtimes, one after the other
@@ -43,7 +43,7 @@ from asma.onnx_file import onnx_bytes  # noqa: E402
 from asma.student import STUDENTS  # noqa: E402
 from asma_kernels import Skeleton  # noqa: E402
 
-from . import edge_live, machine  # noqa: E402
+from . import edge_live, edge_precision, machine  # noqa: E402
 
 CLASSES = 60
 DATA = DataConfig(frames=50, persons=2)
@@ -197,6 +197,9 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
         differences = check(made)
         latency = side_by_side(made, rounds)
         processor = side_by_side(made, rounds, time.process_time)
+        narrow = edge_precision.measure(
+            student, engine, x, made["eager"](), folder, lambda works: side_by_side(works, rounds, time.process_time)
+        )
         single, _ = runtimes(student, engine, alone)
         check(single)
         latency["ours, one person"] = side_by_side({"ours": single["ours"]}, rounds)["ours"]
@@ -214,6 +217,7 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
         "busy_before": machine.busy(),
         "differences": differences,
         "missing": missing,
+        "precision": narrow,
         "latency": latency,
         "processor_time": processor,
         "teacher_and_student": sizes,
@@ -252,6 +256,7 @@ def markdown(results: dict[str, Any]) -> str:
     engine, eager = pair["teacher"] / pair["student"], pair["teacher, eager"] / pair["student, eager"]
     rows = [
         ("latency against the best of the others", f"{best:.2f}x", ">= 1.5x", best >= 1.5),
+        *edge_precision.figures(found["precision"]),
         ("resident memory", f"{memory / 1e6:.1f} MB", "< 16 MB", memory < 16e6),
         ("stripped command", f"{size / 1e6:.2f} MB", "< 1 MB", size < 1e6),
         ("teacher to student, engine", f"{engine:.1f}x", ">= 10x", engine >= 10),
@@ -263,6 +268,7 @@ def markdown(results: dict[str, Any]) -> str:
         text = f"{1e3 * start['asma-edge']:.1f} ms against {1e3 * start['Python + ONNX Runtime']:.0f} ms: {ratio:.0f}x"
         rows.insert(1, ("process start to first prediction", text, ">= 20x", ratio >= 20))
     rows += edge_live.rows(found["live"])
+    lines += edge_precision.table(found["precision"], processor["ours"])
     lines += ["", "| figure | found | wanted | |", "|---|---|---|---|"]
     lines += [f"| {name} | {text} | {wanted} | {'met' if met else 'NOT met'} |" for name, text, wanted, met in rows]
     for name, why in found["missing"].items():

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 ALIGNMENT = 64
 EVERYBODY = 2**32 - 1
 OK, BAD_ARGUMENT, CANNOT_READ, NOT_A_MODEL, OTHER_FORMAT, DAMAGED, TOO_LARGE = range(7)
-NO_MEMORY, NOT_FINITE, NO_FRAME, PREPARED_ONLY = range(7, 11)
+NO_MEMORY, NOT_FINITE, NO_FRAME, PREPARED_ONLY, FLOAT32_ONLY = range(7, 12)
 
 
 def build(folder: Path, *options: str) -> Path:
@@ -44,7 +44,7 @@ class Description(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("format", "channels", "frames", "joints", "persons", "encoders")),
         *((name, ctypes.c_uint32) for name in ("blocks", "classes", "prepares")),
         *((name, ctypes.c_uint64) for name in ("file_bytes", "model_bytes", "stream_bytes")),
-        ("instructions", ctypes.c_char_p),
+        *((name, ctypes.c_char_p) for name in ("instructions", "precision", "multiplies")),
     ]
 
 

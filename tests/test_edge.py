@@ -236,9 +236,10 @@ def test_a_model_says_what_it_is(engine):
     opened = engine.open(content)
     is_ = opened.description
     assert (is_.channels, is_.frames, is_.joints, is_.persons) == (3, 13, 20, 2)
-    assert (is_.format, is_.encoders, is_.blocks, is_.classes, is_.prepares) == (1, 2, 3, 3, 1)
+    assert (is_.format, is_.encoders, is_.blocks, is_.classes, is_.prepares) == (2, 2, 3, 3, 1)
     assert is_.file_bytes == len(content) and is_.model_bytes < 2**20 and is_.stream_bytes < 2**20
     assert is_.instructions in (b"generic", b"avx2", b"avx512", b"neon")
+    assert (is_.precision, is_.multiplies) == (b"float32", b"float32")
     assert opened.names("class", 3) == list(model.classes)
     assert opened.names("joint", 20) == list(UTD.names)
 

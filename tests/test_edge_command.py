@@ -17,6 +17,7 @@ from asma.config import DataConfig
 from asma.data import builtin_clips
 from asma.edge_file import edge_bytes
 from asma.predict import predict
+from asma.prepare import prepare
 
 CLIPS = builtin_clips(classes=3, subjects=2, views=1, repeats=1)
 MODEL = student(CLIPS.skeleton, (8, 8, 12), (1, 2, 1), DataConfig(frames=23, persons=2, scale=True))
@@ -28,6 +29,9 @@ def folder(tmp_path_factory):
     """A model and a clip of one person, in three ways of writing it."""
     folder = tmp_path_factory.mktemp("command")
     (folder / "model.edge").write_bytes(edge_bytes(MODEL))
+    for precision in ("bfloat16", "int8"):
+        content = edge_bytes(MODEL, precision, prepare(CLIPS, MODEL.data))
+        (folder / f"{precision}.edge").write_bytes(content)
     frames = CLIP.tolist()
     (folder / "clip.json").write_text(json.dumps(frames, indent=1))
     (folder / "persons.json").write_text(json.dumps([[person, None] for person in frames]))
@@ -206,8 +210,9 @@ def test_nothing_is_allocated_after_a_stream_was_started(edge_build, folder, tmp
     program = tmp_path / "allocations"
     source = [f"-I{ROOT}/csrc/edge", ROOT / "tests/edge_allocations.c"]
     subprocess.run(["cc", *source, *objects, *wrapped, "-lm", "-o", program], check=True)
-    done = subprocess.run([program, folder / "model.edge"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "0\n")
+    for model in ("model.edge", "bfloat16.edge", "int8.edge"):
+        done = subprocess.run([program, folder / model], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "0\n")
 
 
 def test_export_writes_what_the_command_reads(run, folder, tmp_path, capsys):
@@ -264,6 +269,9 @@ def test_on_arm(run, folder, tmp_path, processor, compiler, instructions):
         assert one["class"] == other["class"]
         assert list(one["probabilities"].values()) == pytest.approx(list(other["probabilities"].values()), abs=1e-5)
     assert f'"{instructions}"' in emulated("model.edge", "--describe").stdout
+    for model in ("bfloat16.edge", "int8.edge"):  # of which the answer here may have rounded otherwise
+        (here,), there = run(model, "clip.json"), json.loads(emulated(model, "clip.json").stdout)
+        assert list(there["probabilities"].values()) == pytest.approx(list(here["probabilities"].values()), abs=1e-3)
     damaged = bytearray((folder / "model.edge").read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (folder / "damaged.edge").write_bytes(damaged)
@@ -277,7 +285,8 @@ def test_threads_that_share_a_model_do_not_race(folder, tmp_path):
     if subprocess.run(trial, input="int main() {}", text=True, capture_output=True).returncode:
         pytest.skip("this g++ has no ThreadSanitizer")
     edge = ROOT / "csrc/edge"
-    names = ("checksum", "file", "live", "live_stream", "model", "network", "network_size", "prepare", "stream")
+    network = ("live", "live_stream", "model", "network", "network_size", "weights")
+    names = ("checksum", "file", *network, "prepare", "stream")
     sources = [ROOT / "tests/edge_threads.cpp", ROOT / "csrc/cpu/isa.cpp", *(edge / f"{name}.cpp" for name in names)]
     one_level = ["-DASMA_GENERIC_ONLY", "-DASMA_ISA=generic", "-DASMA_NO_HALF"]
     flags = ["-std=c++17", "-O1", "-g", "-fsanitize=thread", *one_level, "-pthread"]

@@ -17,7 +17,19 @@ from asma_kernels import Skeleton
 SMALL = DataConfig(frames=6, persons=2, face="none")
 WORDS = [
     *("channels", "frames", "joints", "persons", "encoders", "blocks", "partitions", "segments", "hidden", "classes"),
-    *("prepares", "centre", "centre_joint", "face", "left", "right", "scale", "bones", "stream", "name_bytes"),
+    *(
+        "prepares",
+        "centre",
+        "centre_joint",
+        "face",
+        "left",
+        "right",
+        "scale",
+        "bones",
+        "stream",
+        "name_bytes",
+        "precision",
+    ),
 ]
 FIRST_WORD = 24  # bytes before them
 
@@ -127,7 +139,7 @@ def test_sentences_name_what_contradicts_what(engine, content):
         (block + 16, 1, "block 0 cannot add its input: 3 channels to 2 by stride 1"),
         (block + 12, 0, "a block's stride must be in [1, 256], the file says 0"),
         (block + 24, 1, "a block's reserved must be in [0, 0], the file says 1"),
-        (104, 9, "reserved words must be 0, the file has 9"),
+        (108, 9, "reserved words must be 0, the file has 9"),
         (FIRST_WORD + 4 * WORDS.index("left"), 3, "left must be a joint in [0, 3), the file says 3"),
         (FIRST_WORD + 4 * WORDS.index("classes"), 4, "names must be 7, one a class and joint, the file has 6"),
     ):

@@ -64,8 +64,10 @@ static ASMA_INLINE void multiply_block(const Product<A, P>& p, int64_t m, int64_
     for (int j = 0; j < Columns; ++j) *reinterpret_cast<V*>(c + i * p.c_row + j * step) = sums[i][j];
 }
 
+// Never a part of a larger function, in which GCC may keep the sums in memory.
 template <class A, class P, int Rows, int Columns, int Lanes>
-static inline void multiply_columns(const Product<A, P>& p, int64_t rows, int64_t n, int64_t step = Lanes) {
+static __attribute__((noinline)) void multiply_columns(const Product<A, P>& p, int64_t rows, int64_t n,
+                                                       int64_t step = Lanes) {
   int64_t m = 0;
   for (; m + Rows <= rows; m += Rows) multiply_block<A, P, Rows, Columns, Lanes>(p, m, n, step);
   if constexpr (Rows > 8)

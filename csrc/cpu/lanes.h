@@ -43,6 +43,9 @@ template <int Count> ASMA_INLINE lanes_t<float, Count> load(const float* from) {
 template <int Count> ASMA_INLINE lanes_t<double, Count> load(const double* from) {
   return *reinterpret_cast<const lanes_t<double, Count>*>(from);
 }
+template <int Count> ASMA_INLINE lanes_t<int16_t, Count> load(const int16_t* from) {
+  return *reinterpret_cast<const lanes_t<int16_t, Count>*>(from);
+}
 template <int Count> ASMA_INLINE lanes_t<float, Count> load(const bf16* from) {
   return reinterpret_cast<lanes_t<float, Count>>(lanes_of::read_16<Count>(from) << 16);
 }

@@ -1,9 +1,15 @@
-// What the products of gemm.h multiply, and what they sum: numbers, or Pairs, bfloat16 numbers two by two along the
-// depth. A Pair's two products and their sum are one instruction (AVX512_BF16's vdpbf16ps), so pairs need half of the
-// instructions; the sums stay float32. isa.h says where there is that instruction; elsewhere bfloat16 is multiplied as
-// float32.
+// What the products of gemm.h multiply, and what they sum: numbers, or two of 16 bits along the depth, whose products
+// and their sum are one instruction, so that pairs need half of the instructions.
+//
+// Pair: bfloat16 numbers, summed in float32 (AVX512_BF16's vdpbf16ps). isa.h says where there is that instruction;
+// elsewhere bfloat16 is multiplied as float32.
+// IntegerPair: int16 numbers, summed in int32 modulo 2^32, so that every processor finds the same. Where there is
+// AVX512_VNNI, FusedIntegerPair adds up in the same instruction (vpdpwssd).
 #pragma once
 #include <stdint.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "../common/scalar.h"
 #include "lanes.h"
@@ -39,6 +45,9 @@ template <class V, class A> ASMA_INLINE void add_product(V& sum, A a, const V& r
 
 template <int L> ASMA_INLINE void store_operand(float* to, lanes_t<float, L> numbers) { store<L>(to, numbers); }
 template <int L> ASMA_INLINE void store_operand(double* to, lanes_t<double, L> numbers) { store<L>(to, numbers); }
+template <int L> ASMA_INLINE void store_operand(int16_t* to, lanes_t<int16_t, L> numbers) {
+  *reinterpret_cast<lanes_t<int16_t, L>*>(to) = numbers;
+}
 
 struct Pair {
   uint32_t bits;  // the first number is the low half
@@ -46,9 +55,36 @@ struct Pair {
 template <> struct Operand<Pair> {
   using stored = bf16;
   static constexpr int64_t depth = 2;
-  static constexpr int fewest = 16;
+  static constexpr int fewest = 4;
   template <int Lanes> using Row = typename Vector<uint32_t, Lanes>::type;
 };
+
+struct IntegerPair {
+  uint32_t bits;  // the first number is the low half
+};
+template <> struct Operand<IntegerPair> {
+  using stored = int16_t;
+  static constexpr int64_t depth = 2;
+  static constexpr int fewest = 4;
+  template <int Lanes> using Row = typename Vector<uint32_t, Lanes>::type;
+};
+template <class V, class Row> ASMA_INLINE void add_product(V& sum, IntegerPair a, const Row& row) {
+#if defined(__x86_64__)
+  const Row repeated = Row{} + a.bits;
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(V) == 64) sum = (V)((Row)sum + (Row)_mm512_madd_epi16((__m512i)repeated, (__m512i)row));
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) sum = (V)((Row)sum + (Row)_mm256_madd_epi16((__m256i)repeated, (__m256i)row));
+#endif
+  if constexpr (sizeof(V) == 16) sum = (V)((Row)sum + (Row)_mm_madd_epi16((__m128i)repeated, (__m128i)row));
+#else
+  const uint32_t low = static_cast<uint32_t>(static_cast<int16_t>(a.bits)),
+                 high = static_cast<uint32_t>(static_cast<int32_t>(a.bits) >> 16);
+  const Row first = (Row)((V)(row << 16) >> 16), second = (Row)((V)row >> 16);
+  sum = (V)((Row)sum + first * low + second * high);
+#endif
+}
 
 // Whether a kernel for features of type T is made for pairs too, which it takes where its arguments ask for them.
 template <class T> inline constexpr bool kHasPairs = false;
@@ -58,14 +94,22 @@ template <> inline constexpr bool kHasPairs<bf16> = true;
 
 // As assembly, which a compiler takes whichever instruction set it was told to compile for.
 template <class V, class Row> ASMA_INLINE void add_product(V& sum, Pair a, const Row& row) {
-  static_assert(sizeof(V) == 64);
   const Row repeated = Row{} + a.bits;
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(row), "v"(repeated));
 }
 
+struct FusedIntegerPair {
+  uint32_t bits;
+};
+template <> struct Operand<FusedIntegerPair> : Operand<IntegerPair> {};
+template <class V, class Row> ASMA_INLINE void add_product(V& sum, FusedIntegerPair a, const Row& row) {
+  const Row repeated = Row{} + a.bits;
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(repeated));
+}
+
 // To nearest, ties to even; subnormal numbers become 0.
-ASMA_INLINE lanes_t<uint16_t, 16> rounded(lanes_t<float, 16> numbers) {
-  lanes_t<uint16_t, 16> bits;
+template <int L> ASMA_INLINE lanes_t<uint16_t, L> rounded(lanes_t<float, L> numbers) {
+  lanes_t<uint16_t, L> bits;
   asm("vcvtneps2bf16 %1, %0" : "=v"(bits) : "v"(numbers));
   return bits;
 }
@@ -73,8 +117,8 @@ ASMA_INLINE lanes_t<uint16_t, 16> rounded(lanes_t<float, 16> numbers) {
 
 template <int L> ASMA_INLINE void store_operand(bf16* to, lanes_t<float, L> numbers) {
 #if defined(__AVX512F__)
-  if constexpr (L == 16) {
-    *reinterpret_cast<lanes_t<uint16_t, 16>*>(to) = rounded(numbers);
+  if constexpr (L >= 8) {
+    *reinterpret_cast<lanes_t<uint16_t, L>*>(to) = rounded<L>(numbers);
     return;
   }
 #endif
@@ -85,8 +129,8 @@ template <int L> ASMA_INLINE void store_pairs(Pair* to, lanes_t<float, L> first,
 #if defined(__AVX512F__)
   if constexpr (L == 16) {
     using Bits = lanes_t<uint32_t, 16>;
-    const Bits low = __builtin_convertvector(rounded(first), Bits),
-               high = __builtin_convertvector(rounded(second), Bits);
+    const Bits low = __builtin_convertvector(rounded<16>(first), Bits),
+               high = __builtin_convertvector(rounded<16>(second), Bits);
     *reinterpret_cast<Bits*>(to) = low | (high << 16);
     return;
   }

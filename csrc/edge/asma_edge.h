@@ -19,7 +19,8 @@
  * Memory: asma_edge_open and asma_edge_start (or _start_live) allocate; nothing else does.
  * Errors: a call that can fail returns an asma_edge_code and, where `error` is not NULL, a sentence; then nothing was
  * changed but what the call says. No call throws, exits or prints.
- * Numbers: float32. The same bits between runs, threads and streams on one kind of processor.
+ * Numbers: float32 goes in, between blocks and out; what is multiplied has the file's precision (docs/edge.md). The
+ * same bits between runs, threads and streams on one kind of processor.
  */
 #ifndef ASMA_EDGE_H
 #define ASMA_EDGE_H
@@ -38,20 +39,21 @@ extern "C" {
 #endif
 
 /* Changes where a program must be changed or compiled again; asma_edge_api_version() is the library's. */
-#define ASMA_EDGE_API_VERSION 1
+#define ASMA_EDGE_API_VERSION 2
 
 typedef enum asma_edge_code {
   ASMA_EDGE_OK = 0,
-  ASMA_EDGE_BAD_ARGUMENT = 1,  /* NULL, a number out of its range, or a stream of the other kind */
-  ASMA_EDGE_CANNOT_READ = 2,   /* the operating system does not give the file */
-  ASMA_EDGE_NOT_A_MODEL = 3,   /* it is another kind of file */
-  ASMA_EDGE_OTHER_FORMAT = 4,  /* of a version of the format that this engine does not read */
-  ASMA_EDGE_DAMAGED = 5,       /* cut, changed, or contradicting itself */
-  ASMA_EDGE_TOO_LARGE = 6,     /* needs more than ASMA_EDGE_MOST_MEMORY */
-  ASMA_EDGE_NO_MEMORY = 7,     /* the operating system gives no more */
-  ASMA_EDGE_NOT_FINITE = 8,    /* NaN or infinite coordinates, or an answer that overflowed */
-  ASMA_EDGE_NO_FRAME = 9,      /* nothing was pushed, or too little for a live stream's first answer */
-  ASMA_EDGE_PREPARED_ONLY = 10 /* clips of this model are prepared in a way that the engine does not know */
+  ASMA_EDGE_BAD_ARGUMENT = 1,   /* NULL, a number out of its range, or a stream of the other kind */
+  ASMA_EDGE_CANNOT_READ = 2,    /* the operating system does not give the file */
+  ASMA_EDGE_NOT_A_MODEL = 3,    /* it is another kind of file */
+  ASMA_EDGE_OTHER_FORMAT = 4,   /* of a version of the format that this engine does not read */
+  ASMA_EDGE_DAMAGED = 5,        /* cut, changed, or contradicting itself */
+  ASMA_EDGE_TOO_LARGE = 6,      /* needs more than ASMA_EDGE_MOST_MEMORY */
+  ASMA_EDGE_NO_MEMORY = 7,      /* the operating system gives no more */
+  ASMA_EDGE_NOT_FINITE = 8,     /* NaN or infinite coordinates, or an answer that overflowed */
+  ASMA_EDGE_NO_FRAME = 9,       /* nothing was pushed, or too little for a live stream's first answer */
+  ASMA_EDGE_PREPARED_ONLY = 10, /* clips of this model are prepared in a way that the engine does not know */
+  ASMA_EDGE_FLOAT32_ONLY = 11   /* a live stream of a model in bfloat16 or int8 */
 } asma_edge_code;
 
 /* Bytes that one open model and, again, one stream may take beside the mapped file. */
@@ -75,6 +77,8 @@ typedef struct asma_edge_description {
   uint64_t file_bytes;                /* of the model file */
   uint64_t model_bytes, stream_bytes; /* what asma_edge_open and asma_edge_start (window 0) allocate */
   const char* instructions;           /* what this processor runs: generic, avx2, avx512 or neon */
+  const char* precision;              /* of the file's weights: float32, bfloat16 or int8 */
+  const char* multiplies;             /* what this processor multiplies for it: float32, bfloat16 or int16 */
 } asma_edge_description;
 
 ASMA_EDGE_API uint32_t asma_edge_api_version(void);

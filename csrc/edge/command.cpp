@@ -143,12 +143,12 @@ void print_description(const asma_edge_model* model, std::uint32_t window) {
   std::printf(
       "{\"format\": %u, \"channels\": %u, \"frames\": %u, \"joints\": %u, \"persons\": %u, \"encoders\": %u, "
       "\"blocks\": %u, \"prepares\": %s, \"file_bytes\": %llu, \"model_bytes\": %llu, \"stream_bytes\": %llu, "
-      "\"instructions\": \"%s\", \"live\": {\"first\": %u, \"full\": %u, \"stride\": %u, \"stream_bytes\": %llu}, "
-      "\"classes\": [",
+      "\"instructions\": \"%s\", \"precision\": \"%s\", \"multiplies\": \"%s\", "
+      "\"live\": {\"first\": %u, \"full\": %u, \"stride\": %u, \"stream_bytes\": %llu}, \"classes\": [",
       d.format, d.channels, d.frames, d.joints, d.persons, d.encoders, d.blocks, d.prepares ? "true" : "false",
       static_cast<unsigned long long>(d.file_bytes), static_cast<unsigned long long>(d.model_bytes),
-      static_cast<unsigned long long>(d.stream_bytes), d.instructions, live.first, live.full, live.stride,
-      static_cast<unsigned long long>(live.stream_bytes));
+      static_cast<unsigned long long>(d.stream_bytes), d.instructions, d.precision, d.multiplies, live.first, live.full,
+      live.stride, static_cast<unsigned long long>(live.stream_bytes));
   for (std::uint32_t i = 0; i < d.classes; ++i) {
     if (i > 0) std::fputs(", ", stdout);
     print_text(asma_edge_class(model, i));

@@ -9,6 +9,10 @@
 namespace asma::edge {
 namespace {
 
+constexpr float kLeastStep = 1e-18f, kMostStep = 1e18f;
+// 2^31 over 128, the largest weight, and over the largest row.
+constexpr std::uint32_t kMostSummedRows = (1u << 24) / (kMostRow + 1), kMostSummedKept = (1u << 24) / (kMostKept + 1);
+
 struct Limit {
   const char* name;
   std::uint32_t found, least, most;
@@ -98,6 +102,7 @@ asma_edge_code check_header(const FileHeader& h, asma_edge_error* error) {
       {"scale", h.scale, 0, 1},
       {"stream", h.stream, 0, 2},
       {"name_bytes", h.name_bytes, 1, 1 << 24},
+      {"precision", h.precision, 0, 2},
       {"bones", h.bones, h.scale, 1 << 16},
   };
   if (const asma_edge_code code = check_limits(limits, "", error)) return code;
@@ -158,6 +163,15 @@ asma_edge_code check_blocks(const FileHeader& h, const FileBlock* blocks, asma_e
         {"reserved", block.reserved[0] | block.reserved[1], 0, 0},
     };
     if (const asma_edge_code code = check_limits(limits, "a block's ", error)) return code;
+    // Sums of integers stay below 2^31.
+    const std::uint64_t rows = std::uint64_t{h.partitions} * block.in, kept = std::uint64_t{block.taps} * block.out;
+    if (h.precision == static_cast<std::uint32_t>(Precision::int8) &&
+        (rows > kMostSummedRows || kept > kMostSummedKept))
+      return refuse(
+          error, ASMA_EDGE_TOO_LARGE,
+          "edge: an int8 block may sum %u products over a graph and %u over frames, block %u has %llu and %llu",
+          kMostSummedRows, kMostSummedKept, b, static_cast<unsigned long long>(rows),
+          static_cast<unsigned long long>(kept));
     if (block.in != in)
       return refuse(error, ASMA_EDGE_DAMAGED, "edge: block %u takes %u channels, the one before gives %u", b, block.in,
                     in);
@@ -171,8 +185,40 @@ asma_edge_code check_blocks(const FileHeader& h, const FileBlock* blocks, asma_e
   return ASMA_EDGE_OK;
 }
 
+// Finite and more than nothing, so that what is divided by them is finite too.
+asma_edge_code check_steps(const float* steps, std::uint64_t count, asma_edge_error* error) {
+  for (std::uint64_t i = 0; i < count; ++i)
+    if (!(steps[i] >= kLeastStep && steps[i] <= kMostStep))
+      return refuse(error, ASMA_EDGE_DAMAGED, "edge: steps must be in [%g, %g], the file has %g",
+                    static_cast<double>(kLeastStep), static_cast<double>(kMostStep), static_cast<double>(steps[i]));
+  return ASMA_EDGE_OK;
+}
+
+const void* take_numbers(Precision precision, std::uint64_t count, Sections* sections) {
+  switch (precision) {
+    case Precision::float32: return sections->take<float>(count);
+    case Precision::bfloat16: return sections->take<std::uint16_t>(count);
+    case Precision::int8: return sections->take<std::int8_t>(count);
+  }
+  return nullptr;
+}
+
+asma_edge_code take_steps(const FileBlock& size, Sections* sections, StoredWeights* weights, asma_edge_error* error) {
+  const bool shortcut = weights->shortcut;
+  weights->steps = sections->take<float>(kRowSteps);
+  weights->weight_step = sections->take<float>(size.out);
+  weights->conv_step = sections->take<float>(size.out);
+  if (shortcut) weights->shortcut_step = sections->take<float>(size.out);
+  if (!sections->whole()) return ASMA_EDGE_OK;
+  if (const asma_edge_code code = check_steps(weights->steps, kRowSteps, error)) return code;
+  if (const asma_edge_code code = check_steps(weights->weight_step, size.out, error)) return code;
+  if (const asma_edge_code code = check_steps(weights->conv_step, size.out, error)) return code;
+  return shortcut ? check_steps(weights->shortcut_step, size.out, error) : ASMA_EDGE_OK;
+}
+
 asma_edge_code take_encoder(const FileHeader& h, const FileBlock* sizes, Sections* sections, Block* blocks,
-                            Encoder* encoder, asma_edge_error* error) {
+                            StoredWeights* weights, Encoder* encoder, asma_edge_error* error) {
+  const Precision precision = static_cast<Precision>(h.precision);
   const std::uint64_t V = h.joints, K = h.partitions;
   *encoder = {sections->take<float>(V * h.channels),
               sections->take<float>(V * h.channels),
@@ -182,7 +228,9 @@ asma_edge_code take_encoder(const FileHeader& h, const FileBlock* sizes, Section
               h.partitions,
               h.channels,
               h.frames,
-              h.segments};
+              h.segments,
+              sizes[h.blocks - 1].out,
+              Operands::numbers};
   std::int64_t frames = h.frames;
   for (std::uint32_t b = 0; b < h.blocks; ++b) {
     const FileBlock& size = sizes[b];
@@ -194,17 +242,22 @@ asma_edge_code take_encoder(const FileHeader& h, const FileBlock* sizes, Section
     block.taps = size.taps;
     block.stride = size.stride;
     block.residual = static_cast<Residual>(size.residual);
-    block.fast = is_fast(size.taps, size.stride, frames);
+    block.fast = is_fast(size.taps, size.stride, frames) &&
+                 (precision != Precision::int8 || size.out <= static_cast<std::uint32_t>(kMostFastIntegers));
     block.frames_in = frames;
     block.frames_out = frames = (frames - 1) / size.stride + 1;
     block.starts = sections->take<std::uint32_t>(V * K + 1);
     block.source = sections->take<std::uint32_t>(size.nonzeros);
     block.value = sections->take<float>(size.nonzeros);
-    block.weight = sections->take<float>(K * C * D);
+    StoredWeights& stored = weights[b];
+    stored = {};
+    stored.weight = take_numbers(precision, K * C * D, sections);
     block.base = sections->take<float>(V * D);
-    block.conv = sections->take<float>(size.taps * D * D);
+    stored.conv = take_numbers(precision, size.taps * D * D, sections);
     block.bias = sections->take<float>(D);
-    if (block.residual == Residual::shortcut) block.shortcut = sections->take<float>(C * D);
+    if (block.residual == Residual::shortcut) stored.shortcut = take_numbers(precision, C * D, sections);
+    if (precision == Precision::int8)
+      if (const asma_edge_code code = take_steps(size, sections, &stored, error)) return code;
     if (!sections->whole()) break;
     if (const asma_edge_code code = check_graph(block, V * K, size.nonzeros, h.joints, error)) return code;
   }
@@ -248,8 +301,8 @@ asma_edge_code read_contents(const std::uint8_t* bytes, std::size_t size, Conten
     if (const asma_edge_code code = check_blocks(h, blocks + e * h.blocks, error)) return code;
   for (std::uint32_t e = 0; e < h.encoders; ++e) {
     const FileBlock* const sizes = blocks + e * h.blocks;
-    if (const asma_edge_code code =
-            take_encoder(h, sizes, &sections, contents->blocks + e * h.blocks, &contents->encoders[e], error))
+    if (const asma_edge_code code = take_encoder(h, sizes, &sections, contents->blocks + e * h.blocks,
+                                                 contents->weights + e * h.blocks, &contents->encoders[e], error))
       return code;
     contents->features += static_cast<std::int64_t>(sizes[h.blocks - 1].out) * h.segments;
   }

@@ -12,7 +12,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is mapped as 
 namespace asma::edge {
 
 constexpr char kMagic[8] = {'A', 'S', 'M', 'A', 'E', 'D', 'G', 'E'};
-constexpr std::uint32_t kFormat = 1;
+constexpr std::uint32_t kFormat = 2;
 constexpr std::size_t kChecked = 16;    // the checksum is of the bytes from here on
 constexpr std::size_t kAlignment = 64;  // of every section
 
@@ -25,7 +25,8 @@ struct FileHeader {
   std::uint32_t hidden, classes;
   std::uint32_t prepares, centre, centre_joint, face, left, right, scale, bones, stream;
   std::uint32_t name_bytes;
-  std::uint32_t reserved[6];
+  std::uint32_t precision;
+  std::uint32_t reserved[5];
 };
 static_assert(sizeof(FileHeader) == 128, "the file is mapped as it is");
 
@@ -34,10 +35,21 @@ struct FileBlock {
 };
 static_assert(sizeof(FileBlock) == 32, "the file is mapped as it is");
 
+enum class Precision : std::uint32_t { float32 = 0, bfloat16 = 1, int8 = 2 };
 enum class Centre : std::uint32_t { none = 0, frame = 1, clip = 2 };
 enum class Stream : std::uint32_t { joint = 0, bone = 1, motion = 2 };
 
 constexpr std::uint32_t kMostEncoders = 2, kMostBlocks = 64, kMostPersons = 8;
+
+// A block's weights, of the header's precision; the shapes are Block's.
+struct StoredWeights {
+  const void *weight, *conv, *shortcut;  // shortcut is null where there is none
+  // Of int8 alone: the step of the weights that lead to each channel out (D), and the steps of what is multiplied by
+  // them: of rows of the graph convolution, of the convolution over frames, of the shortcut.
+  const float *weight_step, *conv_step, *shortcut_step;
+  const float* steps;
+};
+constexpr std::uint64_t kRowSteps = 3;
 
 // Pointers into the file. What has them must not outlive its bytes.
 struct Contents {
@@ -46,9 +58,10 @@ struct Contents {
   const std::uint32_t* bones;  // pairs of joints
   const std::uint32_t* parents;
   Encoder encoders[kMostEncoders];
-  Block blocks[kMostEncoders * kMostBlocks];  // one encoder's after the other's; `places` are not set
-  const float *hidden_weight, *hidden_bias;   // (features, hidden), (hidden); null where hidden is 0
-  const float *head_weight, *head_bias;       // (features or hidden, classes), (classes)
+  Block blocks[kMostEncoders * kMostBlocks];  // one encoder's after the other's; without their weights
+  StoredWeights weights[kMostEncoders * kMostBlocks];
+  const float *hidden_weight, *hidden_bias;  // (features, hidden), (hidden); null where hidden is 0
+  const float *head_weight, *head_bias;      // (features or hidden, classes), (classes)
   std::int64_t features;
 };
 

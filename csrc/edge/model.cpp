@@ -9,10 +9,14 @@
 #include <cstring>
 
 #include "memory.h"
+#include "weights.h"
 
 using namespace asma::edge;
 
 namespace {
+
+constexpr const char *kPrecisions[] = {"float32", "bfloat16", "int8"},
+                     *kMultiplied[] = {"float32", "bfloat16", "int16", "int16"};
 
 std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
@@ -22,24 +26,41 @@ Room larger(const Room& a, const Room& b) {
           larger(a.products, b.products),     larger(a.sums, b.sums)};
 }
 
-// Counts, or takes, what a model has beside its file.
+// Counts, or takes and fills, what a model has beside its file.
 struct ModelArrays {
   asma_edge_model* model;
   const char** names;
-  float* places[kMostEncoders * kMostBlocks];
+  Block blocks[kMostEncoders * kMostBlocks];
 
-  std::uint64_t take(const Contents& contents, void* memory) {
+  std::uint64_t take(const Contents& contents, void* memory, float* room) {
     Memory from(memory);
     const FileHeader& h = *contents.header;
+    const Precision precision = static_cast<Precision>(h.precision);
     model = from.take<asma_edge_model>(1);
     names = from.take<const char*>(std::int64_t{h.classes} + h.joints);
     for (std::uint32_t b = 0; b < h.encoders * h.blocks; ++b) {
-      const Block& block = contents.blocks[b];
-      places[b] = block.fast ? from.take<float>(kPlacesStored * block.out * block.out) : nullptr;
+      blocks[b] = contents.blocks[b];
+      make_weights(&from, contents.weights[b], precision, operands_for(precision), h.partitions, h.joints, room,
+                   &blocks[b]);
     }
     return from.used();
   }
 };
+
+asma_edge_code make_arrays(const Contents& contents, ModelArrays* arrays, std::uint64_t* needed,
+                           asma_edge_error* error) {
+  std::int64_t room = 0;
+  for (std::uint32_t b = 0; b < contents.header->encoders * contents.header->blocks; ++b)
+    room = larger(room, room_for_weights(contents.blocks[b]));
+  void *memory, *while_made = nullptr;
+  *needed = arrays->take(contents, nullptr, nullptr);
+  if (const asma_edge_code code = allocate("a model", *needed, &memory, error)) return code;
+  const asma_edge_code code = allocate("opening a model", room * sizeof(float), &while_made, error);
+  if (code) std::free(memory);
+  else arrays->take(contents, memory, static_cast<float*>(while_made));
+  std::free(while_made);
+  return code;
+}
 
 // What `bytes` describe; they stay as they are.
 asma_edge_code make_model(const void* bytes, std::size_t size, asma_edge_model** made, asma_edge_error* error) {
@@ -48,10 +69,8 @@ asma_edge_code make_model(const void* bytes, std::size_t size, asma_edge_model**
     return code;
   const FileHeader& h = *contents.header;
   ModelArrays arrays;
-  const std::uint64_t needed = arrays.take(contents, nullptr);
-  void* memory;
-  if (const asma_edge_code code = allocate("a model", needed, &memory, error)) return code;
-  arrays.take(contents, memory);
+  std::uint64_t needed;
+  if (const asma_edge_code code = make_arrays(contents, &arrays, &needed, error)) return code;
   asma_edge_model& model = *arrays.model;
   model = {};
   model.contents = contents;
@@ -60,20 +79,16 @@ asma_edge_code make_model(const void* bytes, std::size_t size, asma_edge_model**
   model.names = arrays.names;
   const char* name = contents.names;
   for (std::uint32_t i = 0; i < h.classes + h.joints; ++i, name += std::strlen(name) + 1) model.names[i] = name;
-  const auto transform = ASMA_PICK(edge_transform_weight);
-  for (std::uint32_t b = 0; b < h.encoders * h.blocks; ++b) {
-    Block& block = model.contents.blocks[b];
-    if (block.fast) transform(block.conv, block.out, arrays.places[b]);
-    block.places = arrays.places[b];
-  }
+  std::memcpy(model.contents.blocks, arrays.blocks, sizeof(arrays.blocks));
   for (std::uint32_t e = 0; e < h.encoders; ++e) {
     model.contents.encoders[e].blocks = model.contents.blocks + e * h.blocks;
+    model.contents.encoders[e].operands = operands_for(static_cast<Precision>(h.precision));
     const Room room = room_of(model.contents.encoders[e]);
     model.room = e == 0 ? room : larger(model.room, room);
   }
   const std::uint64_t stream = stream_arrays(model, h.frames, nullptr, nullptr);
   if (stream > ASMA_EDGE_MOST_MEMORY) {
-    std::free(memory);
+    std::free(&model);
     return refuse(error, ASMA_EDGE_TOO_LARGE, "edge: a stream may take %d bytes, one of this model needs %llu",
                   ASMA_EDGE_MOST_MEMORY, static_cast<unsigned long long>(stream));
   }
@@ -136,11 +151,21 @@ void asma_edge_close(asma_edge_model* model) {
 
 void asma_edge_describe(const asma_edge_model* model, asma_edge_description* description) {
   const FileHeader& h = *model->contents.header;
-  *description = {h.format,          h.channels,       h.frames,
-                  h.joints,          h.persons,        h.encoders,
-                  h.blocks,          h.classes,        h.prepares,
-                  model->file_bytes, model->own_bytes, stream_arrays(*model, h.frames, nullptr, nullptr),
-                  asma::isa_name()};
+  *description = {h.format,
+                  h.channels,
+                  h.frames,
+                  h.joints,
+                  h.persons,
+                  h.encoders,
+                  h.blocks,
+                  h.classes,
+                  h.prepares,
+                  model->file_bytes,
+                  model->own_bytes,
+                  stream_arrays(*model, h.frames, nullptr, nullptr),
+                  asma::isa_name(),
+                  kPrecisions[h.precision],
+                  kMultiplied[static_cast<std::uint32_t>(model->contents.encoders[0].operands)]};
 }
 
 const char* asma_edge_class(const asma_edge_model* model, uint32_t index) {

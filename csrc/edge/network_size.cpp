@@ -21,7 +21,7 @@ std::int64_t pairs_together(const Block& block, std::int64_t joints) {
 Room room_of(const Encoder& encoder) {
   Room room{};
   const std::int64_t V = encoder.joints;
-  room.features = encoder.frames * V * encoder.channels;
+  room.features = encoder.frames * V * encoder.blocks[0].in;
   for (std::int64_t b = 0; b < encoder.count; ++b) {
     const Block& block = encoder.blocks[b];
     const std::int64_t out = block.frames_out * V * block.out;
@@ -30,7 +30,8 @@ Room room_of(const Encoder& encoder) {
     room.features = larger(room.features, out);
     if (block.residual == Residual::shortcut) room.shortcut = larger(room.shortcut, out);
     room.padded = larger(room.padded, (block.frames_in + pad) * V * block.out);
-    room.aggregated = larger(room.aggregated, encoder.partitions * tile * block.in);
+    // Pairs of a shortcut's frame lie there too.
+    room.aggregated = larger(room.aggregated, larger(encoder.partitions * tile, V) * block.in);
     room.target = larger(room.target, tile * block.out);
     if (block.fast) {
       const std::int64_t tiles = kPlacesUsed * pairs_together(block, V) * V * block.out;

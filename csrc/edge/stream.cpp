@@ -71,7 +71,7 @@ void encode(asma_edge_stream* stream, const float* x, float* features) {
   for (std::uint32_t e = 0; e < contents.header->encoders; ++e) {
     const Encoder& encoder = contents.encoders[e];
     stream->encode(encoder, stream->arrays.work, x, features);
-    features += encoder.segments * encoder.blocks[encoder.count - 1].out;
+    features += encoder.segments * encoder.features;
   }
 }
 
@@ -212,6 +212,10 @@ int asma_edge_start_live(const asma_edge_model* model, uint32_t window, asma_edg
                          asma_edge_error* error) {
   if (!model || !stream) return refuse(error, ASMA_EDGE_BAD_ARGUMENT, "edge: model and stream must not be NULL");
   *stream = nullptr;
+  if (static_cast<Precision>(model->contents.header->precision) != Precision::float32)
+    return refuse(error, ASMA_EDGE_FLOAT32_ONLY,
+                  "edge: a live stream multiplies float32, this model's weights are rounded: export it with "
+                  "--precision float32");
   window = window_of(*model, window);
   if (live_timing(*model, window).settled == UINT32_MAX)
     return refuse(error, ASMA_EDGE_TOO_LARGE,

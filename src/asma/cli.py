@@ -28,11 +28,12 @@ from .data import open_clips
 from .demo import DemoConfig, run_demo
 from .distill import DistillConfig, distill
 from .evaluate import ProbeConfig, encode_clips, evaluation_mode, knn, linear_probe
-from .export import Format, export
+from .export import Format, clips_to_calibrate, export
 from .extras import MissingExtraError
 from .loop import TerminatedError
 from .models import Encoder
 from .models.alignment import Mode
+from .precision import Precision
 from .predict import clip_of_file, predict, predict_of_set
 from .prepare import Split, open_split
 from .pretrain import pretrain
@@ -154,6 +155,10 @@ class Export:
     """The file."""
     to: Format = "edge"
     """edge: for asma-edge, raw skeletons in; onnx, torch: prepared clips in, plain operators."""
+    precision: Precision = "float32"
+    """Of what asma-edge multiplies: float32, bfloat16, or int8, whose steps are chosen by clips."""
+    clips: str = ""
+    """Clips for int8; empty for the training clips of the model."""
 
 
 @dataclass(frozen=True)
@@ -304,8 +309,10 @@ def run_predict(options: Predict) -> None:
 
 def run_export(options: Export) -> None:
     model, _ = load_classifier(options.model)
-    size = export(model, options.to, options.out)
-    print(f"{options.out}: {size:,} bytes, {options.to}, {count_parameters(model):,} parameters")
+    clips = clips_to_calibrate(model, options.clips) if options.precision == "int8" else None
+    size = export(model, options.to, options.out, options.precision, clips)
+    form = options.to if options.precision == "float32" else f"{options.to}, {options.precision}"
+    print(f"{options.out}: {size:,} bytes, {form}, {count_parameters(model):,} parameters")
 
 
 def start_of_bench(arguments: Sequence[str]) -> Bench:

@@ -6,26 +6,34 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
-from torch.nn import functional as F
 
 from .classifier import Classifier
 from .config import need
+from .data import open_clips
+from .data.mapped import MappedClips
 from .edge_file import edge_bytes
 from .files import write_atomically
-from .folded import Folded, FoldedBlock, FoldedEncoder, fold
+from .folded import fold
 from .onnx_file import onnx_bytes
+from .plain import PlainClassifier
+from .precision import Precision
+from .prepare import Prepared, open_split
 
-__all__ = ["FORMATS", "Format", "PlainClassifier", "export"]
+__all__ = ["FORMATS", "MOST_CLIPS", "Format", "PlainClassifier", "clips_to_calibrate", "export"]
+
+MOST_CLIPS = 1024
+"""By which int8 is calibrated: more change little."""
 
 Format = Literal["edge", "onnx", "torch"]
 
 
-def export(model: Classifier, to: Format, out: Path) -> int:
+def export(
+    model: Classifier, to: Format, out: Path, precision: Precision = "float32", clips: torch.Tensor | None = None
+) -> int:
     """Write a classifier in another form; a file of that name is replaced as a whole or stays as it is.
 
     Args:
@@ -35,114 +43,49 @@ def export(model: Classifier, to: Format, out: Path) -> int:
             `torch.export.save` (.pt2), which needs nothing of this project when it is loaded, and more frames than
             all strides multiplied.
         out: the file.
+        precision: for the engine alone, of what is multiplied: float32, bfloat16 or int8.
+        clips: for int8, prepared clips (N, C, T, V, M) as the model is for, by which steps are chosen.
 
     Returns:
         Bytes that were written.
 
     Raises:
-        ValueError: the form is unknown, or the model's numbers are not finite.
+        ValueError: the form or the precision is unknown, or not of this form; int8 without clips; the model's numbers
+            are not finite.
         OSError: the file cannot be written.
         MissingExtraError: for onnx: it is not installed.
     """
     need(to in FORMATS, f"export: to must be one of {', '.join(FORMATS)}", repr(to))
-    content = FORMATS[to](model)
+    need(to == "edge" or precision == "float32", f"export: precision must be float32 for {to}", repr(precision))
+    content = edge_bytes(model, precision, clips) if to == "edge" else FORMATS[to](model)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(out), lambda part: part.write_bytes(content))
     return len(content)
 
 
-class PlainClassifier(nn.Module):
-    """The folded classifier in operators of PyTorch itself, without gradients.
+def clips_to_calibrate(model: Classifier, clips: str = "") -> torch.Tensor:
+    """Prepared clips (N, C, T, V, M) by which int8 is calibrated, at most MOST_CLIPS, evenly over the set.
 
-    >>> from asma.config import DataConfig, EncoderConfig
-    >>> from asma.models import Encoder
-    >>> from asma_kernels import Skeleton
-    >>> encoder = Encoder(EncoderConfig(channels=(4, 8), strides=(1, 2)), Skeleton.builtin("ntu25"))
-    >>> model = Classifier([encoder], None, nn.Linear(8, 2), ("sit", "stand"), DataConfig()).eval()
-    >>> x = torch.randn(3, 3, 16, 25, 1)
-    >>> bool((PlainClassifier(fold(model))(x) - model(x)).abs().max() < 1e-5)
-    True
+    Args:
+        model: what they are for.
+        clips: a set of clips; empty for the training clips of the model.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none, or they cannot be read or prepared.
     """
-
-    def __init__(self, folded: Folded) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(_PlainEncoder(encoder) for encoder in folded.encoders)
-        layers = [folded.head] if folded.hidden is None else [folded.hidden, folded.head]
-        self.layers = nn.ModuleList(_linear(weight, bias) for weight, bias in layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Clips (N, C, T, V, M) -> logits (N, classes)."""
-        found = torch.cat([encoder(x) for encoder in self.encoders], dim=1)
-        for layer in self.layers[:-1]:
-            found = F.relu(layer(found))
-        logits: torch.Tensor = self.layers[-1](found)
-        return logits
-
-
-class _PlainEncoder(nn.Module):
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(self, encoder: FoldedEncoder) -> None:
-        super().__init__()
-        self.segments = encoder.segments
-        for name, value in (("scale", encoder.scale), ("shift", encoder.shift)):
-            self.register_buffer(name, _tensor(value).T[None, None, :, None].contiguous())
-        self.blocks = nn.ModuleList(map(_PlainBlock, encoder.blocks))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        N, M, T = x.shape[0], x.shape[4], x.shape[2]
-        x = (x.permute(0, 4, 1, 2, 3) * self.scale + self.shift).reshape(N * M, x.shape[1], T, x.shape[3])
-        for block in self.blocks:
-            x = block(x)
-        frames, T = x.mean(dim=3), x.shape[2]
-        S = self.segments
-        parts = [frames[:, :, s * T // S : ((s + 1) * T + S - 1) // S].mean(dim=2) for s in range(S)]
-        return torch.cat(parts, dim=1).reshape(N, M, -1).mean(dim=1)
-
-
-class _PlainBlock(nn.Module):
-    adjacency: torch.Tensor
-    base: torch.Tensor
-
-    def __init__(self, block: FoldedBlock) -> None:
-        super().__init__()
-        K, C, D = block.weight.shape
-        taps = len(block.conv)
-        self.residual = block.residual
-        self.register_buffer("adjacency", _tensor(block.adjacency)[None, :, None])
-        self.register_buffer("base", _tensor(block.base).T[:, None].contiguous())
-        self.joints = nn.Conv2d(K * C, D, 1, bias=False)
-        self.conv = nn.Conv2d(D, D, (taps, 1), (block.stride, 1), (taps // 2, 0))
-        self.shortcut = None if block.shortcut is None else nn.Conv2d(C, D, 1, (block.stride, 1), bias=False)
-        _set(self.joints.weight, _tensor(block.weight.reshape(K * C, D)).T[..., None, None])
-        _set(self.conv.weight, _tensor(block.conv).permute(2, 1, 0)[..., None])
-        _set(cast(torch.Tensor, self.conv.bias), _tensor(block.bias))
-        if self.shortcut is not None and block.shortcut is not None:
-            _set(self.shortcut.weight, _tensor(block.shortcut).T[..., None, None])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.joints(torch.matmul(x[:, None], self.adjacency).flatten(1, 2)) + self.base
-        out = self.conv(F.relu(out))
-        if self.residual:
-            out = out + (x if self.shortcut is None else self.shortcut(x))
-        return F.relu(out)
-
-
-def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> nn.Linear:
-    layer = nn.Linear(*weight.shape)
-    _set(layer.weight, _tensor(weight).T)
-    _set(layer.bias, _tensor(bias))
-    return layer
-
-
-def _tensor(value: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(value.copy()).float()
-
-
-def _set(parameter: torch.Tensor, value: torch.Tensor) -> None:
-    with torch.no_grad():
-        parameter.requires_grad_(False).copy_(value)
+    config, skeleton = model.data, model.skeleton
+    try:
+        if clips:
+            found = open_clips(clips)
+            prepared = Prepared(
+                MappedClips(found, skeleton) if found.skeleton.names != skeleton.names else found, config
+            )
+        else:
+            prepared = open_split(config, skeleton).prepared
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"export: int8 needs clips by which its steps are chosen (--clips): {error}") from error
+    count = prepared.shape[0]
+    return prepared.rows(np.unique(np.linspace(0, count - 1, MOST_CLIPS).round().astype(np.int64)))
 
 
 def _torch_bytes(model: Classifier) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from edge_engine import student
 from fuzz.run import ROOT, linked
 
 from asma.config import DataConfig
 from asma.edge_file import edge_bytes
+from asma.precision import PRECISIONS
 from asma_kernels import Skeleton
 
 LONGEST = 1 << 14
@@ -27,13 +29,19 @@ def seeds() -> dict[str, bytes]:
         "teacher": student(chain, (2, 2), (1, 1), raw, encoders=2, segments=3, kernel=1),
         "prepared": student(chain, (2,), (3,), other, in_channels=2),
     }
-    return {name: edge_bytes(model) for name, model in models.items()}
+    seeds = {}
+    for name, model in models.items():
+        shape = (4, model.first_encoder.config.in_channels, model.data.frames, 3, model.data.persons)
+        clips = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        seeds |= {f"{name}_{precision}": edge_bytes(model, precision, clips) for precision in PRECISIONS}
+    return seeds
 
 
 def build(folder: Path, clang: str) -> Path:
     """The engine in one program, its network for one instruction set: what bounds are does not depend on it."""
     edge = ROOT / "csrc/edge"
-    names = ("checksum", "file", "live", "live_stream", "model", "network", "network_size", "prepare", "stream")
+    network = ("live", "live_stream", "model", "network", "network_size", "weights")
+    names = ("checksum", "file", *network, "prepare", "stream")
     sources = [Path(__file__).with_suffix(".cpp"), ROOT / "csrc/cpu/isa.cpp", *(edge / f"{name}.cpp" for name in names)]
     flags = ["-DASMA_GENERIC_ONLY", "-DASMA_ISA=generic", "-DASMA_NO_HALF", "-Wno-align-mismatch"]
     return linked(sources, folder / "edge", clang, *flags)
