@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_engine import student
+from edge_engine import RefusedError, student
 
 from asma.config import DataConfig
 from asma.data import builtin_clips
@@ -62,6 +62,26 @@ def test_the_same_bits_as_by_the_c_api(engine, path):
         stream.reset()
         with pytest.raises(RuntimeError, match="at least one frame must be pushed"):
             stream.predict()
+
+
+def test_live_streams_give_the_same_bits_too(engine):
+    clip, present = two_persons()
+    stream, expected = edge.Model(CONTENT).start_live(5), engine.open(CONTENT).start_live(5)
+    answers = 0
+    for frame, there in zip(clip, present, strict=True):
+        stream.push(frame, there)
+        expected.push(frame, int(there @ np.array([1, 2])))
+        try:
+            found = stream.predict(logits=True)
+        except RuntimeError:
+            with pytest.raises(RefusedError):
+                expected.predict()
+        else:
+            answers += 1
+            np.testing.assert_array_equal(found, expected.predict())
+    assert answers > 10
+    with pytest.raises(ValueError, match="edge: .*live"):
+        stream.predict_clip(clip)
 
 
 def test_a_model_says_what_it_is(engine):

@@ -97,9 +97,11 @@ py::tuple names(const Opened& opened, const char* (*name)(const asma_edge_model*
 
 class Stream {
  public:
-  Stream(std::shared_ptr<Opened> opened, std::uint32_t window) : opened_(std::move(opened)) {
+  using Start = decltype(&asma_edge_start);
+
+  Stream(std::shared_ptr<Opened> opened, std::uint32_t window, Start start) : opened_(std::move(opened)) {
     asma_edge_error error;
-    check(asma_edge_start(opened_->model, window, &stream_, &error), error);
+    check(start(opened_->model, window, &stream_, &error), error);
   }
   ~Stream() { asma_edge_stop(stream_); }
   Stream(const Stream&) = delete;
@@ -204,11 +206,19 @@ void define(py::module_& module) {
       .def(
           "start",
           [](std::shared_ptr<Opened> opened, std::uint32_t window) {
-            return std::make_unique<Stream>(std::move(opened), window);
+            return std::make_unique<Stream>(std::move(opened), window, asma_edge_start);
           },
           py::arg("window") = 0,
           "A stream of skeletons, for one thread. window: of how many frames, the newest, a prediction is made; 0 for "
           "the model's.")
+      .def(
+          "start_live",
+          [](std::shared_ptr<Opened> opened, std::uint32_t window) {
+            return std::make_unique<Stream>(std::move(opened), window, asma_edge_start_live);
+          },
+          py::arg("window") = 0,
+          "A stream that keeps each block's state, so that a prediction after every frame costs one frame. Only push, "
+          "predict and reset are for it; docs/edge.md says what its answers are about.")
       .def_property_readonly("classes", [](const Opened& o) { return names(o, asma_edge_class, o.is.classes); })
       .def_property_readonly("joints", [](const Opened& o) { return names(o, asma_edge_joint, o.is.joints); });
   const auto number = [&](const char* name, auto member) {
