@@ -1,4 +1,4 @@
-"""The edge engine: a trained student from skeletons to actions; sources in csrc/edge."""
+"""The edge engine: a trained student from skeletons to actions; sources in csrc/host and csrc/edge."""
 
 import os
 

@@ -15,7 +15,7 @@ from asma_kernels import Skeleton
 LONGEST = 1 << 12
 WORDS = ["ASMAEDGE", "\\x01\\x00\\x00\\x00", "\\x00\\x00\\x01\\x00", "\\xff\\xff\\xff\\xff", "\\x00\\x00\\x80\\x7f"]
 
-AROUND = ("clip_text", "command", "python")
+AROUND = ("clip_text", "command")
 JUDGES = ("file", "model")  # sources whose comparisons teach libFuzzer what to write
 
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "asma_edge.h"
+#include "../edge/asma_edge.h"
 
 namespace py = pybind11;
 
