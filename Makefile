@@ -5,7 +5,7 @@ VENV ?= .venv
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/.ready
-EXTRAS := [train,data,test,dev]
+EXTRAS := [train,data,export,test,dev]
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 else
 NO_NETWORK := --no-deps --no-index

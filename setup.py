@@ -51,7 +51,7 @@ class CMakeBuild(build_ext):
             _step([cmake, "--build", str(BUILD)])
             _step([cmake, "--install", str(BUILD), "--prefix", str(stage)])
             _replace(stage / "asma_kernels", kernels / "asma_kernels", "libasma_*.so")
-            _replace(stage / "asma", wrapper / "asma", f"_host{host.suffix or '.*.so'}")
+            _replace(stage / "asma", wrapper / "asma", f"*{host.suffix or '.*.so'}")
         print(_summary(kernels / "asma_kernels" / "_build.json"), file=sys.stderr, flush=True)
 
 

@@ -61,7 +61,7 @@ def _hidden_site_packages() -> list[str]:
 
 @dataclass(frozen=True)
 class Host:
-    """What the module asma._host is built with; without ``includes`` it is left out, for the reason ``left_out``."""
+    """What asma._host and asma.edge are built with; without ``includes`` they are left out, why says ``left_out``."""
 
     includes: str = ""  # folders of headers, as CMake wants them
     suffix: str = ""

@@ -1,7 +1,10 @@
 """What every test runs under."""
 
 import fcntl
+import importlib.util
 import os
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,8 +67,12 @@ def emulated(built_once) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def edge_build(built_once):
-    """The edge engine's build folder: a shared library and asma-edge."""
-    return built_once("edge", lambda folder: edge_engine.build(folder, "-DBUILD_SHARED_LIBS=ON"))
+    """The edge engine's build folder: a shared library, asma-edge and, where it can be built, the module asma_edge."""
+    options = ["-DBUILD_SHARED_LIBS=ON"]
+    headers = os.path.join(sysconfig.get_path("include"), "Python.h")
+    if os.path.isfile(headers) and importlib.util.find_spec("pybind11"):
+        options += ["-DASMA_EDGE_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+    return built_once("edge", lambda folder: edge_engine.build(folder, *options))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ OFFLINE = ["--no-index", "--no-deps"]
 LEAVE_OUT = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.so", "*.egg-info", "_build.json", "__pycache__")
 NVCC = cuda_table.nvcc()
 ARM = shutil.which("aarch64-linux-gnu-g++")
-HOST = f"_host{sysconfig.get_config_var('EXT_SUFFIX')}"
+HOST, EDGE = (f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}" for name in ("_host", "edge"))
 pytestmark = pytest.mark.slow
 
 
@@ -91,8 +91,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
     modules = [path.relative_to(ROOT) for path in (ROOT / "asma_kernels").rglob("*.py")]
     for kind in ("*.py", "*.js", "*.css"):
         modules += [path.relative_to(ROOT / "src") for path in (ROOT / "src/asma").rglob(kind)]
-    compiled = {"asma_kernels/libasma_ops.so", "asma_kernels/_build.json", f"asma/{HOST}"}
-    typed = {"asma_kernels/py.typed", "asma/_host.pyi"}
+    compiled = {"asma_kernels/libasma_ops.so", "asma_kernels/_build.json", f"asma/{HOST}", f"asma/{EDGE}"}
+    typed = {"asma_kernels/py.typed", "asma/_host.pyi", "asma/edge.pyi"}
     packed = {name for name in names if ".dist-info/" not in name}
     assert packed == compiled | typed | {path.as_posix() for path in modules} | {"asma/py.typed"} & packed
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -168,11 +168,12 @@ def test_library_needs_libtorch_by_its_stable_abi_only(site):
     assert not [path for path in paths if str(path).encode() in library.read_bytes()]
 
 
-def test_host_module_knows_no_torch(site):
-    library = site / "asma" / HOST
+@pytest.mark.parametrize(("module", "entries"), [(HOST, ["PyInit__host"]), (EDGE, ["PyInit_asma_edge", "PyInit_edge"])])
+def test_python_modules_know_no_torch(site, module, entries):
+    library = site / "asma" / module
     dynamic = succeed("readelf", "-d", library)
     assert not re.search("libtorch|libc10|libpython|RPATH|RUNPATH", dynamic)
-    assert re.findall(r" T (\w+)", succeed("nm", "-D", "--defined-only", library)) == ["PyInit__host"]
+    assert sorted(re.findall(r" T (\w+)", succeed("nm", "-D", "--defined-only", library))) == entries
     assert str(ROOT).encode() not in library.read_bytes()
 
 

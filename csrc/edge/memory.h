@@ -6,7 +6,22 @@
 #include "asma_edge.h"
 #include "file.h"
 
+#ifdef ASMA_EDGE_GUARDED
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace asma::edge {
+
+// For the fuzz target: the address sanitizer sees steps over the end of an array, not only over that of the block.
+#ifdef ASMA_EDGE_GUARDED
+constexpr std::uint64_t kGuard = kAlignment;
+inline void guard(const void* from, const void* to) {
+  ASAN_POISON_MEMORY_REGION(from, static_cast<const std::uint8_t*>(to) - static_cast<const std::uint8_t*>(from));
+}
+#else
+constexpr std::uint64_t kGuard = 0;
+inline void guard(const void*, const void*) {}
+#endif
 
 class Memory {
  public:
@@ -16,7 +31,9 @@ class Memory {
   template <class T> T* take(std::int64_t count) {
     const std::uint64_t size = static_cast<std::uint64_t>(count) * sizeof(T);
     T* const found = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
-    used_ += (size + kAlignment - 1) / kAlignment * kAlignment;
+    const std::uint64_t end = used_ + size;
+    used_ += (size + kAlignment - 1) / kAlignment * kAlignment + kGuard;
+    if (base_) guard(base_ + end, base_ + used_);
     return found;
   }
   std::uint64_t used() const { return used_; }

@@ -1,13 +1,17 @@
 """Builds and runs a fuzz target, with address and undefined-behaviour sanitizers.
 
 python tests/fuzz/run.py                        the .skeleton parser: ten million executions, about ten minutes
-python tests/fuzz/run.py --target edge          the edge engine: its model files and its streams
-python tests/fuzz/run.py --runs 1000000 --folder /somewhere
+python tests/fuzz/run.py --target edge          the edge engine: its model files and its streams, as long
+python tests/fuzz/run.py --runs 1000000 --folder somewhere --pause-file somewhere/pause
+
+It runs in rounds of half a minute and says after each how many executions there were. The folder keeps the corpus and
+the count: the same command goes on where it was stopped. The count is of one program; another one begins at 0.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import os
 import re
@@ -15,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
 LEVELS = {"generic": [], "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2"]}
 TARGETS = ("ntu_skeleton", "edge")
+ROUND = 30  # seconds
 
 
 def compiled_per_level(source: Path, levels: list[str], folder: Path, clang: str) -> list[Path]:
@@ -65,11 +71,37 @@ def fuzz(of: ModuleType, target: Path, folder: Path, *limits: str) -> tuple[int,
     return int(executions[1]) if executions else 0, done.stdout
 
 
+def rounds(of: ModuleType, target: Path, folder: Path, runs: int, pause: Path | None) -> int:
+    """Rounds until there were `runs` executions of this program in this folder; none begins while the file is there.
+
+    Raises:
+        subprocess.CalledProcessError: it found something.
+    """
+    count, program = folder / "executions", hashlib.sha256(target.read_bytes()).hexdigest()
+    done = 0
+    if count.is_file():
+        of_program, counted = count.read_text().split()
+        done = int(counted) if of_program == program else 0
+    while done < runs:
+        if pause is not None and pause.exists():
+            time.sleep(5)
+            continue
+        limits = (f"-runs={runs - done}", f"-max_total_time={ROUND}", "-print_final_stats=1")
+        began = time.monotonic()
+        executions, _ = fuzz(of, target, folder, *limits)
+        done += executions
+        count.write_text(f"{program} {done}\n")
+        pace, kept = executions / (time.monotonic() - began), len(list((folder / "corpus").iterdir()))
+        print(f"{done:,} of {runs:,} executions, {pace:,.0f} a second, {kept:,} inputs in the corpus", flush=True)
+    return done
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python tests/fuzz/run.py", description="run a fuzz target")
     parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="default ntu_skeleton")
     parser.add_argument("--runs", type=int, default=10_000_000, help="executions, default ten million")
     parser.add_argument("--folder", type=Path, help="for the corpus and what is found; default: a temporary one")
+    parser.add_argument("--pause-file", type=Path, help="no round begins while this file is there")
     options = parser.parse_args()
     clang = shutil.which("clang++")
     if clang is None:
@@ -79,11 +111,10 @@ def main() -> None:
     os.nice(19)
     try:
         of = load(options.target)
-        executions, printed = fuzz(of, of.build(folder, clang), folder, f"-runs={options.runs}", "-print_final_stats=1")
+        executions = rounds(of, of.build(folder, clang), folder, options.runs, options.pause_file)
     except subprocess.CalledProcessError as error:
         print(error.output or "", file=sys.stderr)
         raise SystemExit(f"found something: {folder}") from None
-    print(printed)
     print(f"{executions:,} executions, nothing found; corpus in {folder / 'corpus'}")
 
 
