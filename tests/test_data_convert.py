@@ -365,7 +365,7 @@ class TestStoppedAndGoneOnWith:
                     break
                 process = FORKSERVER.Process(target=conversions.convert_with_small_shards, args=(source, out))
                 process.start()
-                process.join(draw.uniform(0.3, 0.8) * seconds * patience**0.5)
+                process.join(draw.uniform(0.15, 0.6) * seconds * patience**0.5)
                 kills += process.exitcode is None
                 process.kill()
                 process.join()

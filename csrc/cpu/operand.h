@@ -7,9 +7,6 @@
 // AVX512_VNNI, FusedIntegerPair adds up in the same instruction (vpdpwssd).
 #pragma once
 #include <stdint.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "../common/scalar.h"
 #include "lanes.h"
@@ -71,13 +68,13 @@ template <> struct Operand<IntegerPair> {
 template <class V, class Row> ASMA_INLINE void add_product(V& sum, IntegerPair a, const Row& row) {
 #if defined(__x86_64__)
   const Row repeated = Row{} + a.bits;
-#if defined(__AVX512BW__)
-  if constexpr (sizeof(V) == 64) sum = (V)((Row)sum + (Row)_mm512_madd_epi16((__m512i)repeated, (__m512i)row));
-#endif
+  Row products = row;
 #if defined(__AVX2__)
-  if constexpr (sizeof(V) == 32) sum = (V)((Row)sum + (Row)_mm256_madd_epi16((__m256i)repeated, (__m256i)row));
+  asm("vpmaddwd %1, %0, %0" : "+v"(products) : "v"(repeated));
+#else
+  asm("pmaddwd %1, %0" : "+x"(products) : "x"(repeated));
 #endif
-  if constexpr (sizeof(V) == 16) sum = (V)((Row)sum + (Row)_mm_madd_epi16((__m128i)repeated, (__m128i)row));
+  sum = (V)((Row)sum + products);
 #else
   const uint32_t low = static_cast<uint32_t>(static_cast<int16_t>(a.bits)),
                  high = static_cast<uint32_t>(static_cast<int32_t>(a.bits) >> 16);
